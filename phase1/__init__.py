@@ -1,0 +1,70 @@
+"""A pool of LLM endpoints inside an existing Starlette or FastAPI app, under the OpenAI client that it already has."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phase1.asgi.dependencies import LLM, get_llm, llm_for
+    from phase1.asgi.install import install
+    from phase1.asgi.lifespan import lifespan
+    from phase1.asgi.middleware import Phase1Middleware
+    from phase1.doors.adopt import adopt
+    from phase1.doors.clients import async_http_client, http_client
+    from phase1.doors.facade import LLMClient
+    from phase1.doors.manager import LLMManager
+    from phase1.doors.offload import call, iterate
+    from phase1.doors.sdk import AsyncOpenAI, OpenAI
+    from phase1.settings import Settings
+
+__all__ = [
+    "LLM",
+    "AsyncOpenAI",
+    "LLMClient",
+    "LLMManager",
+    "OpenAI",
+    "Phase1Middleware",
+    "Settings",
+    "adopt",
+    "async_http_client",
+    "call",
+    "get_llm",
+    "http_client",
+    "install",
+    "iterate",
+    "lifespan",
+    "llm_for",
+]
+
+_HOMES = {
+    "LLM": "phase1.asgi.dependencies",
+    "AsyncOpenAI": "phase1.doors.sdk",
+    "OpenAI": "phase1.doors.sdk",
+    "adopt": "phase1.doors.adopt",
+    "async_http_client": "phase1.doors.clients",
+    "call": "phase1.doors.offload",
+    "http_client": "phase1.doors.clients",
+    "iterate": "phase1.doors.offload",
+    "LLMClient": "phase1.doors.facade",
+    "LLMManager": "phase1.doors.manager",
+    "Phase1Middleware": "phase1.asgi.middleware",
+    "Settings": "phase1.settings",
+    "get_llm": "phase1.asgi.dependencies",
+    "install": "phase1.asgi.install",
+    "lifespan": "phase1.asgi.lifespan",
+    "llm_for": "phase1.asgi.dependencies",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used: `import phase1` stays light."""
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
