@@ -1,0 +1,95 @@
+"""After a failed attempt: ask another node, the same one again, wait, or stop?
+
+One attempt counts against `max_attempts` whatever it cost. A retry that the upstream may have to pay for needs the
+budget (`policy.budget`); an attempt that was never sent is free of it. The same node is never asked again on silence:
+a node that has gone quiet is busy with the first copy. (RESILIENCE §1 and §4.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from phase1.policy.classify import Failover, Kind
+
+__all__ = ["Move", "Situation", "backoff", "costs_budget", "next_move"]
+
+_BACKOFF_BASE = 0.5
+_BACKOFF_MAX = 8.0
+_MAX_WAITS = 2
+_SILENT = frozenset({Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.TIMEOUT})
+
+
+class Move(Enum):
+    """What the pool does next."""
+
+    STOP = auto()
+    SIBLING = auto()
+    SAME = auto()
+    WAIT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known after a failed attempt.
+
+    `sibling`: another node, up and not cooling, has not been asked yet. `node_usable`: the node that failed is still
+    switched on; `node_rests`: seconds until it may be asked again. `reset_in`: the same for the first of all nodes that
+    are switched on, `None` when one of them need not wait. `remaining`: seconds to the deadline.
+    """
+
+    kind: Kind
+    failover: Failover
+    attempts: int
+    max_attempts: int
+    waits: int
+    sibling: bool
+    node_usable: bool
+    node_rests: float
+    reset_in: float | None
+    remaining: float
+
+
+def next_move(now: Situation) -> Move:
+    """The rule. It does not ask the budget: `costs_budget` says whether the caller has to."""
+    if _is_over(now):
+        return Move.STOP
+    if now.sibling:
+        return Move.SIBLING
+    if now.failover is Failover.OTHER_DOMAIN:
+        return _wait_for_quota(now)
+    if now.kind in _SILENT or not now.node_usable or _comes_too_late(now):
+        return Move.STOP
+    return Move.SAME
+
+
+def _is_over(now: Situation) -> bool:
+    if now.failover in {Failover.NEVER, Failover.LARGER_CONTEXT}:
+        return True
+    allowed = 2 if now.failover is Failover.ONCE else now.max_attempts
+    return now.attempts >= min(allowed, now.max_attempts) or now.remaining <= 0
+
+
+def _wait_for_quota(now: Situation) -> Move:
+    if now.reset_in is None or now.waits >= _MAX_WAITS or now.reset_in >= now.remaining:
+        return Move.STOP
+    return Move.WAIT
+
+
+def _comes_too_late(now: Situation) -> bool:
+    """Whether the pause may outlast the deadline: the failure at hand says more than a timeout afterwards."""
+    return max(now.node_rests, _longest_backoff(now.attempts)) >= now.remaining
+
+
+def costs_budget(failover: Failover) -> bool:
+    """Whether a retry after this needs a place in the retry budget."""
+    return failover in {Failover.BUDGETED, Failover.ONCE}
+
+
+def backoff(attempts: int, *, jitter: float) -> float:
+    """Seconds before asking the same node again: full jitter over 0.5, 1, 2 … 8 s; `jitter` is in [0, 1)."""
+    return jitter * _longest_backoff(attempts)
+
+
+def _longest_backoff(attempts: int) -> float:
+    return min(_BACKOFF_MAX, _BACKOFF_BASE * 2.0 ** (attempts - 1))
