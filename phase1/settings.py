@@ -1,0 +1,504 @@
+"""What did the operator ask for? The only reader of the environment.
+
+A variable is looked for in the arguments, then in the process's environment, then in the file `.env.phase1` of the
+working directory, then it has its default. Names are read in any case, surrounding spaces are dropped, and an empty
+value counts as not set, so that python-dotenv, `docker --env-file`, systemd and a shell mean the same by one file.
+
+A value that cannot be honoured is a `ConfigurationError` of one line that lists every problem. Unlike other models of
+pydantic, `Settings(...)` raises it too, and without the `ValidationError` as its context: that one holds secrets.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeAlias, TypedDict, cast
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from phase1.exceptions import ConfigurationError
+from phase1.nodes import NodeSettings, nodes_from_file, nodes_from_json
+from phase1.validation import (
+    MASK,
+    canary_key,
+    credential,
+    http_url,
+    in_hundredths,
+    log_level,
+    lower,
+    public_url,
+    reason,
+    redis_url,
+    shown,
+    state_url,
+    token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+__all__ = [
+    "Described",
+    "LoadBalanceStrategy",
+    "NodeSettings",
+    "Settings",
+    "Source",
+    "limits_of_this_version",
+    "pool_requested",
+    "strict_start_requested",
+]
+
+_ENV_FILE: Final = ".env.phase1"
+_OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
+
+_NOT_YET: Final[Mapping[str, tuple[object, ...]]] = {
+    "llm_stream_rescue": ("off",),
+    "enable_load_balancer": (False,),
+    "auto_scaling": (False,),
+    "openai_rate_limit_requests_per_second": (None,),
+    "llm_auto_rollout": (False,),
+    "llm_transport": ("auto", "httpx"),
+    "llm_state_url": ("memory:",),
+}
+"""Settings whose feature this version lacks, with the values that are true today. The feature deletes its line."""
+
+_POOL_SIZE: Final = "llm_pool_size"
+_POOL_SIZE_ALIAS: Final = "openai_api_pool_size"
+_PAIRS: Final = (
+    ("llm_connect_timeout", "llm_request_deadline", "less than", operator.lt),
+    ("chat_history_limit_default", "chat_history_limit_max", "at most", operator.le),
+)
+_SECRETS: Final = frozenset({"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token"})
+_URLS: Final = frozenset({"openai_base_url", "llm_state_url", "redis_url"})
+
+Source: TypeAlias = Literal["default", "environment", ".env.phase1", "argument"]
+
+
+class Described(TypedDict):
+    """One setting as it may be printed."""
+
+    value: str | float | bool | None
+    source: Source
+
+
+class LoadBalanceStrategy(StrEnum):
+    """How a node is picked for a request."""
+
+    ROUND_ROBIN = "round_robin"
+    WEIGHTED = "weighted"
+    LEAST_BUSY = "least_busy"
+    LATENCY = "latency"
+    ADAPTIVE = "adaptive"
+    STICKY = "sticky"
+
+
+_Percent: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), AfterValidator(in_hundredths)]
+_Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Count: TypeAlias = Annotated[int, Field(ge=1)]
+_CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
+_CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
+_HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
+_StateUrl: TypeAlias = Annotated[str, AfterValidator(state_url)]
+_RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
+_Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
+_Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
+_Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
+_Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
+_Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
+_Access: TypeAlias = Annotated[Literal["auto", "off"], BeforeValidator(lower)]
+_Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(log_level)]
+
+
+class Settings(BaseSettings):
+    """Every variable as a typed, frozen field; the descriptions are also the text of `.env.phase1.example`."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    enable_llm_pool: bool = Field(
+        default=False,
+        description="The toggle: true sends LLM calls through the pool. Off, the app behaves as before, byte for byte.",
+    )
+    llm_canary_percent: _Percent = Field(
+        default=100.0,
+        description="Percent of the keys (users) that go to the pool, 0 to 100 in steps of 0.01; the others stay on the"
+        " legacy client. A key stays where it is: a higher percent removes nobody from the pool.",
+    )
+    llm_canary_key: _CanaryKey = Field(
+        default="auto",
+        description="Where the sticky key of a request comes from: auto, header:NAME, cookie:NAME, authorization"
+        " (hashed) or module:function. Without a key a request is legacy while the percent is below 100.",
+    )
+    force_legacy_llm: bool = Field(
+        default=False, description="true: every request goes to the legacy client; the pool stays warm."
+    )
+    disable_pool: bool = Field(default=False, description="true: the pool is drained and closed.")
+    emergency_mode: bool = Field(
+        default=False,
+        description="true: legacy only, our background work stops, and the task queue's intake answers 503.",
+    )
+    llm_failure_threshold: _Count = Field(
+        default=3, description="Requests that fail in a row until the pool is switched off for a while; 1 or more."
+    )
+    llm_pool_size: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="Clients in the pool, each with its own connections; 1 to 1000. OPENAI_API_POOL_SIZE is another"
+        " name of it.",
+    )
+    llm_client_concurrency: _Count = Field(
+        default=32,
+        description="Requests in flight per client, 1 or more. The pool's capacity is LLM_POOL_SIZE times this.",
+    )
+    llm_queue_size: _CountOrZero = Field(
+        default=1000, description="Requests that may wait for a free slot; 0 or more. One more is refused at once."
+    )
+    llm_queue_timeout: _Positive = Field(default=30.0, description="Seconds that a request may wait for a free slot.")
+    llm_request_deadline: _Positive = Field(
+        default=55.0,
+        description="Seconds for everything: queue, attempts, failover and the answer (of a stream: its start). Keep it"
+        " below the 60 s of a usual load balancer. A timeout that the app gives to the SDK explicitly wins.",
+    )
+    llm_connect_timeout: _Positive = Field(
+        default=5.0, description="Seconds until a connection to a node stands. Less than LLM_REQUEST_DEADLINE."
+    )
+    llm_first_token_timeout: _Positive = Field(
+        default=30.0, description="Seconds until the first token of an answer; keep-alives do not count."
+    )
+    llm_idle_timeout: _Positive = Field(default=20.0, description="Seconds of silence inside an answer that has begun.")
+    llm_stream_rescue: _Rescue = Field(
+        default="off",
+        description="What happens when a stream breaks after its first token: off (an error event), splice (another"
+        " node goes on) or restart (a restart event).",
+    )
+    llm_pool_debug: bool = Field(default=False, description="true: every decision about a request is logged.")
+    log_level: _Level = Field(
+        default="INFO", description="Level of the logger phase1: DEBUG, INFO, WARNING, ERROR or CRITICAL."
+    )
+    enable_load_balancer: bool = Field(default=False, description="true: requests are spread by LOAD_BALANCE_STRATEGY.")
+    load_balance_strategy: _Strategy = Field(
+        default=LoadBalanceStrategy.ADAPTIVE,
+        description="round_robin, weighted, least_busy, latency, adaptive or sticky. Used with ENABLE_LOAD_BALANCER.",
+    )
+    llm_nodes: SecretStr | None = Field(
+        default=None,
+        description="The nodes of the pool, a JSON list of objects: name, base_url, api_key or api_key_env (the name of"
+        " a variable), weight, pool_size, models (map), region, quota_domain, priority. For a list with quotation"
+        " marks, LLM_NODES_FILE is read alike by every tool.",
+    )
+    llm_nodes_file: Path | None = Field(
+        default=None,
+        description="Path of a TOML file with one table [[nodes]] per node, of the same fields. Not together with"
+        " LLM_NODES.",
+    )
+    auto_scaling: bool = Field(default=False, description="true: the number of clients follows the load.")
+    pool_cleanup_interval: _Positive = Field(
+        default=300.0, description="Seconds between two clean-ups of idle connections."
+    )
+    llm_health_check_interval: _Positive = Field(
+        default=30.0, description="Seconds between two active checks of a node's health."
+    )
+    openai_api_key: _Credential | None = Field(
+        default=None, description="API key of the single node that is used when no list of nodes is given."
+    )
+    openai_base_url: _HttpUrl | None = Field(
+        default=None, description=f"Base URL of the single node. Not set: {_OPENAI_BASE_URL}"
+    )
+    llm_model: str | None = Field(
+        default=None, description="Model of calls that name none (generate_response of the LLM client)."
+    )
+    openai_rate_limit_requests_per_second: _Positive | None = Field(
+        default=None,
+        description="Requests per second that are sent to a provider; more than 0. Not set: no limit of ours.",
+    )
+    openai_max_retries: _CountOrZero = Field(
+        default=2, description="Retries of a request inside the pool, 0 or more; the SDK's own retries are off."
+    )
+    llm_auto_rollout: bool = Field(
+        default=False,
+        description="true: the guarded rollout may raise and lower the percent by itself.",
+    )
+    llm_strict_start: bool = Field(
+        default=False,
+        description="true: a pool that cannot start stops the app. false: the app starts on the legacy client, loudly.",
+    )
+    llm_unblock: bool = Field(
+        default=True,
+        description="true: synchronous SDK calls inside async endpoints do not block the event loop.",
+    )
+    llm_transport: _Transport = Field(
+        default="auto",
+        description="HTTP library towards the nodes: auto (the fastest that is installed), aiohttp or httpx.",
+    )
+    llm_state_url: _StateUrl = Field(
+        default="memory:",
+        description="Where several workers agree: memory: (each by itself), file:///path for one host, redis://host for"
+        " several.",
+    )
+    llm_admin_token: _Token | None = Field(
+        default=None,
+        description="Bearer token of the admin, debug and metrics pages; 16 characters or more. Not set: only local"
+        " callers see them, and the control page is closed.",
+    )
+    llm_metrics_token: _Token | None = Field(
+        default=None, description="Bearer token that opens the metrics pages only; 16 characters or more."
+    )
+    llm_debug_access: _Access = Field(
+        default="auto",
+        description="Debug pages: auto (truly local callers, or the right token) or off (they do not exist).",
+    )
+    llm_metrics_access: _Access = Field(default="auto", description="Metrics pages: auto or off.")
+    llm_admin_access: _Access = Field(default="auto", description="Admin pages: auto or off.")
+    use_optimized_chat: bool = Field(default=True, description="The chat helpers' optimized way for chat endpoints.")
+    use_optimized_agent: bool = Field(
+        default=True, description="The chat helpers' optimized way for the conversation agent."
+    )
+    chat_history_limit_default: _Count = Field(
+        default=20, description="Messages of history that are fetched when the caller names no number; 1 or more."
+    )
+    chat_history_limit_max: _Count = Field(
+        default=50, description="Messages of history that are fetched at most; 1 or more. It bounds the default too."
+    )
+    redis_url: _RedisUrl | None = Field(
+        default=None, description="Redis of the task queue: redis://host:6379/0, rediss://host or unix:///path"
+    )
+    redis_pool_max_connections: _Count = Field(
+        default=50, description="Connections to Redis per process at most; 1 or more."
+    )
+
+    _sources: dict[str, Source] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, **arguments: object) -> None:
+        """Read the environment; `arguments` (names in lower case) win over it. Raises `ConfigurationError`."""
+        written, problems = _collect(arguments)
+        try:
+            super().__init__(**cast("dict[str, Any]", {name: given.value for name, given in written.items()}))
+        except ValidationError as error:
+            problems += [_problem(found, written) for found in error.errors(include_url=False)]
+        else:
+            problems += _contradictions(self, written)
+        if problems:  # outside of the handler, so that no ValidationError hangs on
+            raise ConfigurationError("; ".join(problems))
+        self._sources = {name: given.source for name, given in written.items()}
+
+    @classmethod
+    def load(cls, **overrides: object) -> Self:
+        """`Settings(**overrides)` under the name that says that the environment is read.
+
+        Raises `ConfigurationError`: one line, every problem, `LLM_POOL_SIZE=0: must be at least 1`, no secret.
+        """
+        return cls(**overrides)
+
+    def nodes(self) -> tuple[NodeSettings, ...]:
+        """The nodes of `LLM_NODES` or `LLM_NODES_FILE`, else the single node `default` of `OPENAI_*`.
+
+        Reads the file and the variables that `api_key_env` names now; raises `ConfigurationError`.
+        """
+        if self.llm_nodes and self.llm_nodes_file:
+            raise ConfigurationError("LLM_NODES and LLM_NODES_FILE: only one of them may be set")
+        if self.llm_nodes:
+            return nodes_from_json(self.llm_nodes.get_secret_value(), lookup=_variable)
+        if self.llm_nodes_file:
+            return nodes_from_file(self.llm_nodes_file, lookup=_variable)
+        return (self._single_node(),)
+
+    def _single_node(self) -> NodeSettings:
+        if not self.openai_api_key:
+            raise ConfigurationError(
+                "OPENAI_API_KEY is not set: give the provider's key, or list the nodes in LLM_NODES or LLM_NODES_FILE"
+            )
+        return NodeSettings(
+            name="default", base_url=self.openai_base_url or _OPENAI_BASE_URL, api_key=self.openai_api_key
+        )
+
+    def describe(self) -> dict[str, Described]:
+        """Every variable with its value and where it came from; secrets as `******`, URLs without credentials."""
+        return {
+            name.upper(): {"value": _printable(name, getattr(self, name)), "source": self._sources.get(name, "default")}
+            for name in type(self).model_fields
+        }
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """What differs from the defaults, fit to be printed."""
+        for name, field in type(self).model_fields.items():
+            if getattr(self, name) != field.default:
+                yield name, _printable(name, getattr(self, name))
+
+    @field_validator("*")
+    @classmethod
+    def _is_available(cls, value: object, info: ValidationInfo) -> object:
+        name = str(info.field_name)
+        if value in _NOT_YET.get(name, (value,)):
+            return value
+        raise ValueError(f"not available in this version; allowed: {limits_of_this_version(name)}")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  pydantic-settings passes these by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only `__init__`'s arguments: it has read the other sources already, and knows which value came from where."""
+        return (init_settings,)
+
+
+def strict_start_requested() -> bool:
+    """Whether `LLM_STRICT_START` is true; readable even when the other settings are not. Never raises."""
+    return _requested("LLM_STRICT_START")
+
+
+def pool_requested() -> bool:
+    """Whether `ENABLE_LLM_POOL` is true; readable even when the other settings are not. Never raises."""
+    return _requested("ENABLE_LLM_POOL")
+
+
+def _requested(variable: str) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(_variable(variable))
+    except (ConfigurationError, ValidationError):
+        return False
+
+
+def limits_of_this_version(name: str) -> str:
+    """What a field is limited to until its feature comes: `auto, httpx`; empty when it is not limited."""
+    return ", ".join("not set" if value is None else shown(value) for value in _NOT_YET.get(name, ()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A value as it was written, under the name that it was written with."""
+
+    name: str
+    value: object
+    source: Source
+
+    def __str__(self) -> str:
+        """`LLM_POOL_SIZE=0`, without what must not be printed."""
+        if self.name in _SECRETS:
+            return self.name.upper()
+        return f"{self.name.upper()}={shown(public_url(_plain(self.value)) if self.name in _URLS else self.value)}"
+
+
+def _collect(arguments: Mapping[str, object]) -> tuple[dict[str, _Given], list[str]]:
+    """Every field that is set anywhere, from the place that wins; and what is wrong with the names."""
+    known = {*Settings.model_fields, _POOL_SIZE_ALIAS}
+    problems = [f"{name}: unknown setting" for name in arguments if name not in known]
+    layers: tuple[tuple[Source, Mapping[str, object]], ...] = (
+        (".env.phase1", _file_variables()),
+        ("environment", _process_variables()),
+        ("argument", arguments),
+    )
+    written = {
+        name: _Given(name, _stripped(value), source)
+        for source, values in layers
+        for name, value in values.items()
+        if name in known
+    }
+    problems += _resolve_alias(written)
+    return {name: given for name, given in written.items() if given.value != ""}, problems
+
+
+def _resolve_alias(written: dict[str, _Given]) -> list[str]:
+    """Leave one pool size: of two names that disagree only an argument wins over the environment."""
+    alias = written.pop(_POOL_SIZE_ALIAS, None)
+    own = written.get(_POOL_SIZE)
+    if alias is None:
+        return []
+    if own is None or (alias.source == "argument" and own.source != "argument"):
+        written[_POOL_SIZE] = alias
+        return []
+    if (own.source == "argument" and alias.source != "argument") or str(own.value) == str(alias.value):
+        return []
+    return [f"{own} and {alias}: two names of one setting; set only one of them"]
+
+
+def _process_variables() -> dict[str, str]:
+    return _set(EnvSettingsSource(Settings, case_sensitive=False, env_ignore_empty=True))
+
+
+def _file_variables() -> dict[str, str]:
+    try:
+        return _set(
+            DotEnvSettingsSource(
+                Settings,
+                env_file=_ENV_FILE,
+                env_file_encoding="utf-8-sig",  # Notepad begins a file with a byte order mark
+                case_sensitive=False,
+                env_ignore_empty=True,
+            )
+        )
+    except OSError as error:
+        raise ConfigurationError(f"{_ENV_FILE}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{_ENV_FILE}: is not UTF-8 text") from None
+
+
+def _set(source: EnvSettingsSource) -> dict[str, str]:
+    """The variables, names in lower case, that hold more than spaces."""
+    return {name: value.strip() for name, value in source.env_vars.items() if value and value.strip()}
+
+
+def _variable(name: str) -> str | None:
+    """One variable by its name: of the process, else of the file."""
+    return _process_variables().get(name.lower()) or _file_variables().get(name.lower())
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+def _problem(found: ErrorDetails, written: Mapping[str, _Given]) -> str:
+    name = str(found["loc"][0])
+    return f"{written[name]}: {_reason(name, found)}"
+
+
+def _reason(name: str, found: ErrorDetails) -> str:
+    if found["type"] == "literal_error" and name in _NOT_YET:
+        return f"not known; allowed: {limits_of_this_version(name)}"
+    return reason(found, Settings.model_fields[name])
+
+
+def _contradictions(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
+    """What was written and can never hold. A default that does not fit beside a written value just gives way."""
+    return [
+        f"{written[name]}: must be {relation} {limit.upper()}={shown(getattr(settings, limit))}"
+        for name, limit, relation, fits in _PAIRS
+        if name in written and not fits(getattr(settings, name), getattr(settings, limit))
+    ]
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def _printable(name: str, value: object) -> str | float | bool | None:
+    """A valid value, fit to be printed and to be JSON."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if name in _SECRETS:
+        return MASK
+    return public_url(_plain(value)) if name in _URLS else str(value)
