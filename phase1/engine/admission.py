@@ -1,0 +1,124 @@
+"""Who may start now, and who waits?
+
+A bounded queue in front of the pool, fair between keys: waiting keys take turns, so that one user with a hundred calls
+delays nobody but himself. Waiters are futures on one loop; a cancelled one leaves at once. Every step is O(1),
+whatever the number waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from phase1.exceptions import PoolClosed, QueueFull, QueueTimeout
+
+__all__ = ["Admission"]
+
+_Waiter = asyncio.Future[None]
+_Line = OrderedDict[_Waiter, None]
+
+
+class Admission:
+    """`capacity` calls at once, at most `queue_size` waiting."""
+
+    __slots__ = ("_capacity", "_closed", "_idle", "_lines", "_queue_size", "in_flight", "waiting")
+
+    def __init__(self, *, capacity: int, queue_size: int) -> None:
+        self._capacity = capacity
+        self._queue_size = queue_size
+        self._lines: OrderedDict[str | None, _Line] = OrderedDict()
+        self._idle: list[_Waiter] = []
+        self._closed = False
+        self.in_flight = 0
+        self.waiting = 0
+
+    @property
+    def capacity(self) -> int:
+        """How many calls may be in flight."""
+        return self._capacity
+
+    async def enter(self, key: str | None, *, timeout: float) -> None:
+        """Take a place, waiting up to `timeout` seconds. Whoever enters must `leave` exactly once.
+
+        Raises `QueueFull`, `QueueTimeout` or `PoolClosed`; then no place is taken.
+        """
+        if self._closed:
+            raise PoolClosed("the pool is closing")
+        if self.in_flight < self._capacity and not self.waiting:
+            self.in_flight += 1
+            return
+        if self.waiting >= self._queue_size:
+            message = f"the pool's queue is full ({self._queue_size} waiting)"
+            raise QueueFull(message, retry_after=1.0)
+        await self._wait(key, timeout)
+
+    async def _wait(self, key: str | None, timeout: float) -> None:
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        self._lines.setdefault(key, OrderedDict())[waiter] = None
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            self._withdraw(key, waiter)
+            message = f"no place in the pool became free within {timeout:.3g} s"
+            raise QueueTimeout(message, retry_after=1.0) from None
+        except asyncio.CancelledError:
+            self._withdraw(key, waiter)
+            raise
+
+    def _withdraw(self, key: str | None, waiter: _Waiter) -> None:
+        if not waiter.cancelled():
+            self.leave()  # the place came in the same moment: hand it on
+            return
+        line = self._lines.get(key)
+        if line is None or waiter not in line:
+            return  # `leave` has skipped it already
+        del line[waiter]
+        self.waiting -= 1
+        if not line:
+            del self._lines[key]
+
+    def leave(self) -> None:
+        """Give the place back: the next waiter of the next key has it."""
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(None)
+            return
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._wake_idle()
+
+    def _next_waiter(self) -> _Waiter | None:
+        while self._lines:
+            key, line = self._lines.popitem(last=False)
+            waiter, _ = line.popitem(last=False)
+            self.waiting -= 1
+            if line:
+                self._lines[key] = line
+            if not waiter.cancelled():
+                return waiter
+        return None
+
+    async def drain(self, *, timeout: float) -> bool:
+        """Admit nobody new; let those inside and those waiting finish. False when `timeout` seconds were too short."""
+        self._closed = True
+        if not self.in_flight:
+            return True
+        idle: _Waiter = asyncio.get_running_loop().create_future()
+        self._idle.append(idle)
+        try:
+            async with asyncio.timeout(timeout):
+                await idle
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake_idle(self) -> None:
+        for idle in self._idle:
+            if not idle.done():
+                idle.set_result(None)
+        self._idle.clear()
+
+    def __repr__(self) -> str:
+        return f"<Admission in_flight={self.in_flight}/{self._capacity} waiting={self.waiting}>"

@@ -1,0 +1,295 @@
+"""One attempt at one node: send, wait for an answer or its first content, and say what happened.
+
+Four clocks end it: connecting (the transport's), the first token, the pause between two chunks, and the call's
+deadline. Nothing is passed to the caller before the first content of a stream, so that a failure until then can be
+tried elsewhere. After it, a stream that breaks ends with an honest error event, never in silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from pydantic_core import from_json, to_json
+
+from phase1.engine.call import Call
+from phase1.engine.sse import EventSplitter, Progress, StreamReader, error_event, is_keep_alive
+from phase1.engine.transport import Broken, NeverSent, Transport, TransportError, WireRequest, WireResponse
+from phase1.policy.classify import Kind, Outcome, outcome_of_error, outcome_of_status, retry_after_seconds
+
+__all__ = ["Attempt", "Clocks", "try_once"]
+
+_MAX_HELD_EVENTS = 64
+_SUCCESS = range(200, 300)
+_STATUS_IN_BAND = {Kind.RATE_LIMIT: 429, Kind.NODE_REFUSED: 403, Kind.SERVER_ERROR: 500}
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds: until the first token of a stream, and between two of its chunks."""
+
+    first_token: float
+    idle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt came to: an HTTP answer with `body` or `stream`, or a failure below HTTP with `error`."""
+
+    outcome: Outcome
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    stream: _LiveStream | None = None
+    error: Exception | None = None
+
+
+async def try_once(
+    transport: Transport, request: WireRequest, call: Call, *, clocks: Clocks, expires_at: float
+) -> Attempt:
+    """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled."""
+    loop = asyncio.get_running_loop()
+    first_token_at = loop.time() + clocks.first_token if call.streams else math.inf
+    ends_at = min(expires_at, first_token_at)
+    opened: list[WireResponse] = []
+    try:
+        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at):
+            response = await transport.send(request)
+            opened.append(response)
+            attempt = await _receive(response, clocks)
+    except TimeoutError as exc:
+        kind = Kind.FIRST_TOKEN_TIMEOUT if first_token_at < expires_at else Kind.TIMEOUT
+        attempt = Attempt(Outcome(kind), error=exc)
+    except NeverSent as exc:
+        attempt = Attempt(Outcome(Kind.CONNECT), error=exc)
+    except Broken as exc:
+        attempt = Attempt(Outcome(Kind.BROKEN), error=exc)
+    except Exception as exc:  # noqa: BLE001 - a bug of ours must still free the slot and reach legacy
+        attempt = Attempt(Outcome(Kind.BUG), error=exc)
+    except BaseException:
+        await _close(opened)
+        raise
+    if attempt.stream is None:
+        await _close(opened)
+    return attempt
+
+
+async def _close(opened: list[WireResponse]) -> None:
+    for response in opened:
+        await response.aclose()
+
+
+async def _receive(response: WireResponse, clocks: Clocks) -> Attempt:
+    headers = dict(response.headers)
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if response.status not in _SUCCESS:
+        return await _receive_error(response, headers)
+    if content_type == "text/event-stream":
+        return await _receive_stream(response, _EventSource(response), clocks.idle)
+    if content_type == "application/json" or content_type.endswith("+json"):
+        return await _receive_json(response)
+    if content_type == "text/html":
+        return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("an HTML page instead of an answer"))
+    return await _receive_stream(response, _OpaqueSource(response), clocks.idle)
+
+
+async def _read(response: WireResponse) -> bytes:
+    return b"".join([chunk async for chunk in response.body()])
+
+
+async def _receive_error(response: WireResponse, headers: Mapping[str, str]) -> Attempt:
+    body = await _read(response)
+    code, type_ = _error_code(body)
+    outcome = outcome_of_status(
+        response.status, code=code, type_=type_, retry_after=retry_after_seconds(headers, now=time.time())
+    )
+    return Attempt(outcome, status=response.status, headers=tuple(response.headers), body=body)
+
+
+def _error_code(body: bytes) -> tuple[str | None, str | None]:
+    try:
+        payload = from_json(body)
+    except ValueError:
+        return None, None
+    error = payload.get("error", payload) if isinstance(payload, dict) else None
+    return _code_and_type(error) if isinstance(error, dict) else (None, None)
+
+
+def _code_and_type(error: Mapping[str, object]) -> tuple[str | None, str | None]:
+    code, type_ = error.get("code"), error.get("type")
+    # Gateways give a status as the code.
+    return (str(code) if isinstance(code, str | int) else None), (type_ if isinstance(type_, str) else None)
+
+
+async def _receive_json(response: WireResponse) -> Attempt:
+    body = await _read(response)
+    if body and body.rstrip()[-1:] not in {b"}", b"]", b'"'} and not _is_json(body):
+        return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("the JSON answer is cut off"))
+    return Attempt(
+        Outcome(Kind.OK, status=response.status), status=response.status, headers=tuple(response.headers), body=body
+    )
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        from_json(body)
+    except ValueError:
+        return False
+    return True
+
+
+async def _receive_stream(response: WireResponse, source: _EventSource | _OpaqueSource, idle: float) -> Attempt:
+    outcome = await source.begin()
+    if source.error is not None:
+        return _answer_in_band(response, outcome, source.error)
+    if outcome.kind is not Kind.OK:
+        error = Broken(f"the stream ended before its first content ({outcome.kind})")
+        return Attempt(outcome, status=response.status, error=error)
+    return Attempt(
+        outcome, status=response.status, headers=tuple(response.headers), stream=_LiveStream(source, idle=idle)
+    )
+
+
+def _answer_in_band(response: WireResponse, outcome: Outcome, error: Mapping[str, object]) -> Attempt:
+    """The upstream's own error, as the HTTP answer that it would have been a moment earlier."""
+    kept = tuple((name, value) for name, value in response.headers if name != "content-type")
+    return Attempt(
+        outcome,
+        status=_STATUS_IN_BAND.get(outcome.kind, 400),
+        headers=(("content-type", "application/json"), *kept),
+        body=to_json({"error": error}),
+    )
+
+
+class _EventSource:
+    """A stream of server-sent events, read up to its first content by `begin`."""
+
+    def __init__(self, response: WireResponse) -> None:
+        self.response = response
+        self.held: list[bytes] = []
+        self._reader = StreamReader()
+        self._events = self._read_events()
+
+    async def _read_events(self) -> AsyncIterator[bytes]:
+        splitter = EventSplitter()
+        async for chunk in self.response.body():
+            for event in splitter.feed(chunk):
+                self._reader.read(event)
+                yield event
+        if splitter.rest().strip():  # servers forget the last blank line
+            for event in splitter.feed(b"\n\n"):
+                self._reader.read(event)
+                yield event
+
+    async def begin(self) -> Outcome:
+        """Read until content, an end or a failure. OK means: pass on what is held and go on."""
+        try:
+            async for event in self._events:
+                if is_keep_alive(event):
+                    continue  # there is nobody yet whom it would keep
+                self.held.append(event)
+                if self._reader.progress is not Progress.WAITING or len(self.held) >= _MAX_HELD_EVENTS:
+                    break
+            else:
+                return Outcome(Kind.EMPTY, status=self.response.status)
+        except ValueError:
+            return Outcome(Kind.TRUNCATED, status=self.response.status)
+        return self.said or Outcome(Kind.OK, status=self.response.status)
+
+    async def more(self) -> bytes | None:
+        """The next event; `None` at the end."""
+        return await anext(self._events, None)
+
+    def final(self) -> Outcome:
+        """What a stream that has ended, after its first content, came to."""
+        kind = Kind.BROKEN_AFTER_TOKEN if self._reader.checkable else Kind.OK
+        return self.said or Outcome(kind, status=self.response.status)
+
+    @property
+    def said(self) -> Outcome | None:
+        """What the answer came to by its own words, though the stream may go on: whole, or an error of the upstream."""
+        if self.error is not None:
+            code, type_ = _code_and_type(self.error)
+            return outcome_of_error(code=code, type_=type_)
+        whole = self._reader.progress is Progress.FINISHED
+        return Outcome(Kind.OK, status=self.response.status) if whole else None
+
+    @property
+    def error(self) -> Mapping[str, object] | None:
+        """The upstream's own error, told to the caller like every other event."""
+        return self._reader.error
+
+    last_word = error_event(message="the upstream's stream broke before its end", code="phase1_stream_broken")
+    """The event that ends a broken stream honestly: the SDK raises it."""
+
+
+class _OpaqueSource:
+    """Bytes that mean nothing to us: audio, files. It has begun with its first chunk and is whole at its end."""
+
+    said: Outcome | None = None
+    error: Mapping[str, object] | None = None
+    last_word: bytes | None = None
+    """Bytes have no way to say that they broke: the exception does."""
+
+    def __init__(self, response: WireResponse) -> None:
+        self.response = response
+        self.held: list[bytes] = []
+        self._bytes = response.body()
+
+    async def begin(self) -> Outcome:
+        """Read the first chunk."""
+        first = await anext(self._bytes, b"")
+        self.held.append(first)
+        return Outcome(Kind.OK, status=self.response.status)
+
+    async def more(self) -> bytes | None:
+        """The next chunk; `None` at the end."""
+        return await anext(self._bytes, None)
+
+    def final(self) -> Outcome:
+        """A whole body."""
+        return Outcome(Kind.OK, status=self.response.status)
+
+
+class _LiveStream:
+    """The rest of a stream whose first content is at hand: a `StreamSource` for the caller's `AnswerStream`."""
+
+    __slots__ = ("_idle", "_outcome", "_source")
+
+    def __init__(self, source: _EventSource | _OpaqueSource, *, idle: float) -> None:
+        self._source = source
+        self._idle = idle
+        self._outcome: Outcome | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it came to; of a stream that was left early, what the answer had said by then."""
+        return self._outcome or self._source.said or Outcome(Kind.CANCELLED)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """What was held back, then the rest. A break ends with an error event, or raises where events mean nothing.
+
+        What breaks after the answer's last word loses nothing.
+        """
+        yield b"".join(self._source.held)
+        try:
+            while (chunk := await self._next()) is not None:
+                yield chunk
+            self._outcome = self._source.final()
+        except (TimeoutError, TransportError, ValueError) as exc:
+            self._outcome = self._source.said or Outcome(Kind.BROKEN_AFTER_TOKEN)
+            if self._source.last_word is None:
+                raise Broken("the body broke before its end") from exc
+        if self._outcome.kind is Kind.BROKEN_AFTER_TOKEN:
+            yield self._source.last_word or b""
+
+    async def _next(self) -> bytes | None:
+        async with asyncio.timeout(self._idle):
+            return await self._source.more()
+
+    async def aclose(self) -> None:
+        """Close the upstream response."""
+        await self._source.response.aclose()

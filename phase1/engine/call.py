@@ -1,0 +1,107 @@
+"""What does a door hand to the engine, and what does it get back?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from phase1.engine.transport import TransportError
+from phase1.policy.classify import Kind, Outcome
+
+__all__ = ["Answer", "AnswerStream", "Call", "StreamSource"]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One API call, not yet aimed at a node.
+
+    `path` is relative to a node's base URL and starts with a slash, query included. `headers` carry no credentials
+    and nothing hop-by-hop, names lower case. `timeout` is what the app asked for explicitly, in seconds: it replaces
+    `LLM_REQUEST_DEADLINE` (`inf` = none); `None` = it did not ask. `credentials` are the header fields that the
+    client would have sent by itself, for a node that has no key of its own.
+    """
+
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+    timeout: float | None = None
+    streams: bool = False
+    credentials: Sequence[tuple[str, str]] = ()
+
+
+class StreamSource(Protocol):
+    """Where the chunks of a streamed answer come from."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Chunks to pass on. Ends or raises when the stream does."""
+
+    async def aclose(self) -> None:
+        """Close the upstream response."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the stream came to; while `chunks` goes on, what it comes to if it is left here."""
+
+
+class AnswerStream:
+    """The body of a streamed answer: iterate once, close at any time.
+
+    `on_end` is called exactly once with the outcome, also when the caller goes away, is cancelled, or drops the
+    stream without reading it. A caller who leaves after the last word (the SDK does at `[DONE]`) has had it whole.
+    """
+
+    __slots__ = ("__weakref__", "_loop", "_on_end", "_source")
+
+    def __init__(self, source: StreamSource, on_end: Callable[[Outcome], None]) -> None:
+        self._source = source
+        self._on_end: Callable[[Outcome], None] | None = on_end
+        self._loop = asyncio.get_running_loop()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._source.chunks():
+                yield chunk
+        except TransportError:
+            raise
+        except Exception:
+            self._settle(Outcome(Kind.BUG))
+            raise
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Stop here: the upstream connection is closed, the slot released."""
+        self._settle(self._source.outcome)
+        await self._source.aclose()
+
+    def _settle(self, outcome: Outcome) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(outcome)
+
+    def __del__(self) -> None:
+        if self._on_end is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_abandon, self._source, self._on_end)
+
+
+def _abandon(source: StreamSource, on_end: Callable[[Outcome], None]) -> None:
+    on_end(source.outcome)
+    task = asyncio.ensure_future(source.aclose())
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: an HTTP answer, already judged.
+
+    A unary answer has `body`; a streamed one has `stream`, whose first content is already at hand.
+    """
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    outcome: Outcome
+    body: bytes = b""
+    stream: AnswerStream | None = None

@@ -1,0 +1,307 @@
+"""May this call use the pool, what did it come to, and what does the breaker learn from it?
+
+    permit (breaker) → a place (admission) → the pool's failover loop → one verdict → permit and place given back
+
+The manager owns what outlives a loop: settings, breaker, canary, events, numbers. Everything with a connection is in
+`binding`. Doors ask `select` once per app request and `send` once per API call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from urllib.parse import urlsplit
+
+from phase1.engine.admission import Admission
+from phase1.engine.attempt import Clocks
+from phase1.engine.binding import Binding, Bindings
+from phase1.engine.call import Answer, AnswerStream, Call
+from phase1.engine.homes import DEFAULT_BASE_URL, Homes
+from phase1.engine.log import DecisionLog
+from phase1.engine.node import Node, NodeSpec
+from phase1.engine.pool import Pool, PoolResult
+from phase1.engine.tally import Tally
+from phase1.engine.transport import Transport
+from phase1.events import BreakerChanged, CallFinished, Events, Routed
+from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UpstreamError
+from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
+from phase1.policy.canary import Canary
+from phase1.policy.classify import Kind, Outcome, Verdict, judge
+from phase1.policy.selection import Selection, Switches, select
+from phase1.settings import Settings
+
+__all__ = ["LEGACY_THREADS", "Manager", "TransportFactory", "reporting"]
+
+LEGACY_THREADS = 64
+"""Calls to a synchronous legacy client that may run at once: its own bounded threads, never the loop's default ones."""
+
+TransportFactory = Callable[[int, float], Transport]
+"""`(connections, connect_timeout) -> Transport`."""
+
+reporting: ContextVar[list[Outcome] | None] = ContextVar("phase1_reporting", default=None)
+"""Where the outcome of each call made in this context is noted: the SDK's exceptions alone do not tell all of it."""
+
+
+class Manager:
+    """The engine of one app in one process. `nodes` empty = there is no pool, every selection is legacy."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        nodes: tuple[NodeSpec, ...],
+        *,
+        transport: TransportFactory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+        events: Events | None = None,
+    ) -> None:
+        self.settings = settings
+        self.nodes = nodes
+        self.tally = Tally()
+        self.events = events or Events(self.tally, *([DecisionLog()] if settings.llm_pool_debug else []))
+        self.homes = Homes(self)
+        self.door_clients: dict[str, object] = {}
+        """What the doors have made once for this manager, by their own names."""
+        self.canary = Canary(settings.llm_canary_percent)
+        self.breaker = PoolBreaker(
+            failure_threshold=settings.llm_failure_threshold,
+            # A unary answer's first token is its whole body: a probe may take as long as any request.
+            probe_lease=settings.llm_request_deadline,
+            clock=clock,
+            rng=rng,
+            on_transition=self._on_transition,
+        )
+        self.switches = Switches(
+            enabled=settings.enable_llm_pool,
+            force_legacy=settings.force_legacy_llm,
+            disable_pool=settings.disable_pool,
+            emergency=settings.emergency_mode,
+            ready=bool(nodes),
+        )
+        self.bindings = Bindings(self._bind)
+        self._transport = transport or _default_transport
+        self._clock = clock
+        self._rng = rng
+
+    def _on_transition(self, change: Transition) -> None:
+        self.events.notify(
+            BreakerChanged(
+                before=change.from_,
+                after=change.to,
+                generation=change.generation,
+                reason=change.reason,
+                enforced=change.enforced,
+            )
+        )
+
+    def _bind(self) -> Binding:
+        pool = self._build_pool() if self.pool_wanted else None
+        settings = self.settings
+        return Binding(
+            pool=pool,
+            admission=Admission(capacity=pool.capacity if pool else 1, queue_size=settings.llm_queue_size),
+            legacy=Admission(capacity=LEGACY_THREADS, queue_size=settings.llm_queue_size),
+            threads=ThreadPoolExecutor(LEGACY_THREADS, thread_name_prefix="phase1-legacy"),
+        )
+
+    @property
+    def public_url(self) -> str:
+        """The first node's address without what must not be shown."""
+        parts = urlsplit(self.nodes[0].base_url if self.nodes else DEFAULT_BASE_URL)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @property
+    def initialized(self) -> bool:
+        """Whether `start` has been done and `aclose` not yet, on some loop."""
+        return self.bindings.peek() is not None
+
+    @property
+    def pool_wanted(self) -> bool:
+        """Whether the switches want a pool with connections (`FORCE_LEGACY_LLM` keeps it warm)."""
+        switches = self.switches
+        return switches.enabled and switches.ready and not (switches.disable_pool or switches.emergency)
+
+    def _build_pool(self) -> Pool:
+        settings = self.settings
+        return Pool(
+            [self._build_node(spec) for spec in self.nodes],
+            clocks=Clocks(first_token=settings.llm_first_token_timeout, idle=settings.llm_idle_timeout),
+            max_attempts=settings.openai_max_retries + 1,
+            events=self.events,
+            rng=self._rng,
+            clock=self._clock,
+        )
+
+    def _build_node(self, spec: NodeSpec) -> Node:
+        settings = self.settings
+        concurrency = settings.llm_client_concurrency
+        transports = [self._transport(concurrency, settings.llm_connect_timeout) for _ in range(spec.pool_size)]
+        return Node(spec, transports, client_concurrency=concurrency, clock=self._clock)
+
+    def home_of(self, base_url: str, api_key: str, *, trusted: bool) -> Manager | None:
+        """Whose nodes serve a client with this address and key; `None` = nobody's: leave the client alone."""
+        return self.homes.of(base_url, api_key, trusted=trusted)
+
+    def sibling(self, spec: NodeSpec) -> Manager:
+        """A manager for other nodes of the same app: own breaker and connections, the same switches and events."""
+        return Manager(
+            self.settings, (spec,), transport=self._transport, clock=self._clock, rng=self._rng, events=self.events
+        )
+
+    def select(self, key: str | None) -> Selection:
+        """The route for one app request. Ask once per request and keep the answer."""
+        selection = select(switches=self.switches, canary=self.canary, breaker=self.breaker, key=key, rng=self._rng)
+        self.events.notify(Routed(selection.route, selection.reason))
+        return selection
+
+    async def start(self) -> None:
+        """Build the pool for the running loop; again after `aclose`. Idempotent."""
+        self.bindings.reopen()
+        self.homes.reopen()
+        self.bindings.current()
+
+    async def aclose(self, *, drain: float | None = None) -> None:
+        """Admit nobody new, let calls in flight finish, close every connection.
+
+        `drain`: seconds to wait for them; default = the request deadline.
+        """
+        seconds = self.settings.llm_request_deadline if drain is None else drain
+        await asyncio.gather(self.bindings.aclose(drain=seconds), self.homes.aclose(drain=seconds))
+
+    async def send(self, call: Call, *, key: str | None = None, share: float = 0.0) -> Answer:
+        """Send one call through the pool.
+
+        `key` is whose turn it is in the queue, `share` where the key stands in the canary's population (0 to 1): a
+        ramping breaker admits the low ones first. Returns the upstream's answer, whatever its status. Raises `Refused`
+        when nothing was sent, `UpstreamError` when no HTTP answer came, `DeadlineExceeded` when time ran out.
+        """
+        permit = self.breaker.acquire(share)
+        if isinstance(permit, Rejection):
+            self._report(Outcome(Kind.REFUSED, retry_after=permit.retry_after))
+            raise CircuitOpen("the pool is switched off by its breaker", retry_after=permit.retry_after)
+        record = _Record(self, permit)
+        try:
+            return await self._send(record, call, key)
+        except PoolError:
+            record.settle(Outcome(Kind.REFUSED))  # a refusal; what came from upstream has settled already
+            raise
+        except Exception:
+            record.settle(Outcome(Kind.BUG))
+            raise
+        except BaseException:  # cancelled, or closed together with its loop
+            record.settle(Outcome(Kind.CANCELLED))
+            raise
+
+    async def _send(self, record: _Record, call: Call, key: str | None) -> Answer:
+        binding = self.bindings.current()
+        if binding.pool is None or self.switches.force_legacy:
+            raise PoolClosed("the pool is switched off")
+        settings = self.settings
+        seconds = settings.llm_request_deadline if call.timeout is None else call.timeout
+        expires_at = asyncio.get_running_loop().time() + seconds
+        await binding.admission.enter(key, timeout=min(settings.llm_queue_timeout, seconds))
+        record.entered(binding.admission)
+        result = await binding.pool.send(call, expires_at=expires_at)
+        record.answered(result)
+        return self._answer(record, result)
+
+    def _answer(self, record: _Record, result: PoolResult) -> Answer:
+        attempt = result.attempt
+        if attempt.stream is not None:
+            self._report(attempt.outcome)
+            record.committed()
+            stream = AnswerStream(attempt.stream, record.settle)
+            return Answer(attempt.status or 0, attempt.headers, attempt.outcome, stream=stream)
+        record.settle(attempt.outcome)
+        if attempt.error is not None:
+            raise _as_pool_error(attempt.outcome) from attempt.error
+        return Answer(attempt.status or 0, attempt.headers, attempt.outcome, body=attempt.body)
+
+    def _report(self, outcome: Outcome) -> None:
+        if (outcomes := reporting.get()) is not None:
+            outcomes.append(outcome)
+
+    def __repr__(self) -> str:
+        binding = self.bindings.peek()
+        if binding is None or binding.pool is None:
+            return f"<{type(self).__name__} breaker={self.breaker.state} no pool>"
+        up = sum(node.up for node in binding.pool.nodes)
+        return (
+            f"<{type(self).__name__} nodes={up}/{len(binding.pool.nodes)} up breaker={self.breaker.state}"
+            f" in_flight={binding.admission.in_flight} waiting={binding.admission.waiting}>"
+        )
+
+
+class _Record:
+    """One call on its way through the manager: what it holds, given back exactly once, by `settle`."""
+
+    __slots__ = ("_admission", "_first_at", "_manager", "_permit", "_queued", "_result", "_settled", "_started")
+
+    def __init__(self, manager: Manager, permit: Permit) -> None:
+        self._manager = manager
+        self._permit = permit
+        self._started = time.perf_counter()
+        self._queued = 0.0
+        self._admission: Admission | None = None
+        self._result: PoolResult | None = None
+        self._first_at: float | None = None
+        self._settled = False
+
+    def entered(self, admission: Admission) -> None:
+        """It has a place."""
+        self._admission = admission
+        self._queued = time.perf_counter() - self._started
+
+    def answered(self, result: PoolResult) -> None:
+        """The failover loop is over; the node is held until the end of the answer."""
+        self._result = result
+        if result.attempt.error is None:
+            self._first_at = time.perf_counter() - self._started
+
+    def committed(self) -> None:
+        """A stream has begun. For a probe that is the proof: its lease must not wait for the last token."""
+        if self._permit.probe:
+            self._permit.release(Verdict.SUCCESS)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Give back permit, place and node, and tell what the call came to. Only the first time counts."""
+        if self._settled:
+            return
+        self._settled = True
+        self._permit.release(judge(outcome.kind).pool or Verdict.NEUTRAL)
+        if self._result is not None:
+            self._result.release()
+        if self._admission is not None:
+            self._admission.leave()
+        finished = self._finished(outcome)
+        if not finished.streamed:  # of a stream its beginning was reported; it ends wherever, in anybody's context
+            self._manager._report(outcome)  # noqa: SLF001
+        self._manager.events.notify(finished)
+
+    def _finished(self, outcome: Outcome) -> CallFinished:
+        attempt = self._result.attempt if self._result else None
+        return CallFinished(
+            kind=outcome.kind,
+            status=attempt.status if attempt else None,
+            attempts=self._result.attempts if self._result else 0,
+            queue_seconds=self._queued,
+            seconds=time.perf_counter() - self._started,
+            first_seconds=self._first_at,
+            streamed=attempt is not None and attempt.stream is not None,
+        )
+
+
+def _as_pool_error(outcome: Outcome) -> UpstreamError | DeadlineExceeded:
+    if outcome.kind is Kind.TIMEOUT:
+        return DeadlineExceeded("the request's deadline ran out before an answer came")
+    return UpstreamError(f"no answer from the upstream ({outcome.kind})", kind=outcome.kind)
+
+
+def _default_transport(connections: int, connect_timeout: float) -> Transport:
+    from phase1.engine.transport.httpx import HttpxTransport  # noqa: PLC0415 - imports the SDK
+
+    return HttpxTransport(connections=connections, connect_timeout=connect_timeout)
