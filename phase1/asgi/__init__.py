@@ -1,0 +1,1 @@
+"""How an app mounts phase1."""

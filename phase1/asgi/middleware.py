@@ -1,0 +1,131 @@
+"""How does a request meet phase1? A pure ASGI middleware: lifespan, request context, our pages; no request state.
+
+Alone (`app.add_middleware(phase1.Phase1Middleware, legacy=...)`) it is a complete integration: it brings the pool up
+before the app's own start-up and down after its shutdown. In a mounted app, or with `--lifespan off`, the pool starts
+with the first request.
+
+A start that `LLM_STRICT_START=true` forbids is told to the server in the lifespan's own words. Starlette builds its
+middleware inside that call, and uvicorn's default `--lifespan auto` takes an exception there for an app without a
+lifespan: it would go on and serve errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import greenback
+
+from phase1.asgi.context import SCOPE_KEY, RequestContext
+from phase1.asgi.keys import KeySource, key_source
+from phase1.asgi.routes import Pages
+from phase1.doors.manager import LLMManager
+from phase1.doors.unit import current_unit
+from phase1.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from phase1.settings import Settings
+
+__all__ = ["Phase1Middleware", "installed_middleware"]
+
+_LAST_WORDS = frozenset({"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"})
+
+
+class Phase1Middleware:
+    """Put phase1 into an ASGI app.
+
+    `legacy`: the app's own LLM client, or a callable that returns it. `settings`: default = the environment.
+    `user_key(request)`: whose request it is, instead of `LLM_CANARY_KEY`. `manager`: one that exists already.
+    `refusal` is why the app must not start (only with `LLM_STRICT_START=true`); then there is no `manager`.
+    """
+
+    manager: LLMManager
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        legacy: object | Callable[[], object] | None = None,
+        settings: Settings | None = None,
+        user_key: KeySource | None = None,
+        *,
+        manager: LLMManager | None = None,
+    ) -> None:
+        self.app = app
+        self.refusal: ConfigurationError | None = None
+        try:
+            self.manager = manager or LLMManager(settings, legacy)
+            self._key_source = user_key or self._configured_key()
+        except ConfigurationError as exc:
+            self.refusal = exc
+        else:
+            self._pages = Pages(self.manager)
+
+    def _configured_key(self) -> KeySource:
+        try:
+            return key_source(self.manager.settings.llm_canary_key)
+        except ConfigurationError as exc:
+            self.manager.give_up(exc)
+            return key_source("auto")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection, or the lifespan."""
+        if self.refusal is not None:
+            await _refuse(self.refusal, scope, receive, send)
+        elif self._is_nested(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            scope[SCOPE_KEY] = self
+            await self._live(scope, receive, send)
+        elif scope["type"] in {"http", "websocket"}:
+            await self._serve(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_nested(self, scope: Scope) -> bool:
+        """Twice in one app is once, and `install` is the one; a mounted app with its own phase1 keeps its own."""
+        if installed_middleware(scope.get("app")) not in {None, self}:
+            return True
+        outer = scope.get(SCOPE_KEY)
+        if isinstance(outer, RequestContext):
+            return outer.app is scope.get("app") or outer.app is None
+        return outer is not None
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (response := await self._pages.respond(scope)) is not None:
+            await response(scope, receive, send)
+            return
+        context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
+        token = current_unit.set(context.unit)
+        try:
+            if self.manager.switches.enabled and self.manager.settings.llm_unblock:
+                await greenback.ensure_portal()
+            await self.app(scope, receive, send)
+        finally:
+            current_unit.reset(token)
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_after_closing(message: Message) -> None:
+            if message["type"] in _LAST_WORDS:
+                await self.manager.aclose()
+            await send(message)
+
+        try:
+            await self.manager.start()
+        except ConfigurationError as exc:
+            await _refuse(exc, scope, receive, send)
+        await self.app(scope, receive, send_after_closing)
+
+
+def installed_middleware(app: object) -> Phase1Middleware | None:
+    """What `install` has put around `app`'s router."""
+    outermost = getattr(getattr(app, "router", None), "middleware_stack", None)
+    return outermost if isinstance(outermost, Phase1Middleware) else None
+
+
+async def _refuse(refusal: ConfigurationError, scope: Scope, receive: Receive, send: Send) -> NoReturn:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": str(refusal)})
+    raise refusal.with_traceback(None)

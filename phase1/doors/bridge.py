@@ -1,0 +1,95 @@
+"""How does synchronous code wait for the engine without blocking the event loop?
+
+- In a task that has a portal (greenback, opened by the middleware): the task is suspended, the loop goes on.
+- In a thread without a loop (`def` endpoints, scripts): the call runs on the request's loop, or on our own.
+- On a loop without a portal nothing can wait: the caller makes the plain call, as before, and it is counted.
+
+A thread never waits for a loop that does not move: if the loop has not begun the call within `PATIENCE` seconds (it
+may be waiting for this very thread), `LoopBlocked` sends the caller to the plain call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import greenback
+
+from phase1.doors.background import background_loop
+from phase1.doors.watchdog import suspended
+from phase1.exceptions import Phase1Error
+
+if TYPE_CHECKING:
+    from phase1.doors.unit import Unit
+
+__all__ = ["Bridge", "LoopBlocked", "NoPortal", "bridge_for"]
+
+T = TypeVar("T")
+PATIENCE = 5.0
+
+
+class NoPortal(Phase1Error, RuntimeError):
+    """A stream of the pool is read where nothing can wait: in another task on the event loop."""
+
+
+class LoopBlocked(Phase1Error):
+    """The loop that should make the call does not move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """The way from synchronous code to the engine on `loop`. `portal`: from that loop's own thread."""
+
+    loop: asyncio.AbstractEventLoop
+    portal: bool
+
+    def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result, or what it raises. May be called from any thread."""
+        running = _running_loop()
+        if running is None:
+            return _wait_in_thread(coroutine, self.loop)
+        if not greenback.has_portal():
+            coroutine.close()
+            raise NoPortal(
+                "this stream is read in a task without a portal: use `async for x in phase1.iterate(stream)`"
+            )
+        if running is not self.loop:
+            return greenback.await_(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop)))
+        with suspended(running):
+            return greenback.await_(coroutine)
+
+
+def bridge_for(unit: Unit) -> Bridge | None:
+    """The way from here, now; `None` on a loop's thread without a portal, or where `LLM_UNBLOCK=false` forbids it."""
+    running = _running_loop()
+    if running is not None:
+        portal = unit.manager.settings.llm_unblock and greenback.has_portal()
+        return Bridge(running, portal=True) if portal else None
+    loop = unit.loop
+    if loop is None or loop.is_closed() or not loop.is_running():
+        loop = background_loop()
+    return Bridge(loop, portal=False)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _wait_in_thread(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    begun = threading.Event()
+
+    async def begin() -> T:
+        begun.set()
+        return await coroutine
+
+    future = asyncio.run_coroutine_threadsafe(begin(), loop)
+    if not begun.wait(PATIENCE) and future.cancel():
+        coroutine.close()
+        raise LoopBlocked(f"the event loop did not move for {PATIENCE:g} s")
+    return future.result()

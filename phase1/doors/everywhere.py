@@ -1,0 +1,63 @@
+"""How do clients get doors that nobody has adopted? For a trial without edits the SDK's own classes get them.
+
+The classes' `request` is replaced by the door's: clients that exist already and subclasses (Azure's) have it too.
+This is for `phase1 run`; an app that wants doors for good says `phase1.adopt` or uses `phase1.OpenAI`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+
+from phase1.doors.sdk import AsyncDoor, SyncDoor, cached_resources
+
+__all__ = ["doors_open", "open_doors", "out_of_reach"]
+
+_OTHER_SDKS = ("anthropic", "cohere", "google.genai", "groq", "litellm", "mistralai", "ollama", "together")
+
+
+def open_doors() -> None:
+    """Give `openai.OpenAI`, `openai.AsyncOpenAI` and their subclasses doors. Twice is once."""
+    _open(openai.AsyncOpenAI, AsyncDoor)
+    _open(openai.OpenAI, SyncDoor)
+
+
+@contextlib.contextmanager
+def doors_open() -> Iterator[None]:
+    """The same for a while."""
+    open_doors()
+    try:
+        yield
+    finally:
+        _shut(openai.AsyncOpenAI)
+        _shut(openai.OpenAI)
+
+
+def out_of_reach() -> list[str]:
+    """LLM libraries that the app has imported and that have no door: their calls stay as they are."""
+    return [name for name in _OTHER_SDKS if name in sys.modules]
+
+
+def _open(cls: Any, door: type[AsyncDoor | SyncDoor]) -> None:  # noqa: ANN401 - a class of the SDK
+    if "_phase1_request" in vars(cls):
+        return
+    doors = {
+        "_phase1_request": cls.request,
+        "_phase1_view_class": None,
+        "_phase1_resources": cached_resources(cls),
+        "_phase1_trusted": False,
+        "_phase1_manager": None,
+        "request": door.request,
+    }
+    for name, value in doors.items():
+        setattr(cls, name, value)
+
+
+def _shut(cls: Any) -> None:  # noqa: ANN401 - a class of the SDK
+    for name in [name for name in vars(cls) if name.startswith("_phase1_")]:
+        delattr(cls, name)
+    del cls.request

@@ -1,0 +1,255 @@
+"""How does an httpx request become a call of the engine, and the answer an httpx response?
+
+What the engine refuses or cannot get becomes what the SDK knows: a 503 with our code and `retry-after`, or the httpx
+exception that the SDK turns into `APITimeoutError` or `APIConnectionError`. Every answer says `x-should-retry: false`:
+retries have happened inside the pool.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Self, cast
+
+from phase1.engine.call import Answer, AnswerStream, Call
+from phase1.engine.transport import TransportError
+from phase1.engine.transport.family import httpx as sdk_family
+from phase1.exceptions import DeadlineExceeded, PoolError, Refused, UpstreamError
+from phase1.policy.classify import Kind
+
+if TYPE_CHECKING:
+    import httpx2 as httpx
+
+    from phase1.doors.bridge import Bridge
+    from phase1.engine.manager import Manager
+
+__all__ = [
+    "EngineTransport",
+    "SyncEngineTransport",
+    "Turn",
+    "async_engine_client",
+    "crossing",
+    "sync_engine_client",
+    "taking_turn",
+]
+
+# Hop-by-hop, or made anew for the node that gets the call.
+_OWN_HEADERS = frozenset(
+    {"host", "content-length", "connection", "accept-encoding", "transfer-encoding", "authorization", "api-key"}
+)
+_STREAMS = re.compile(rb'"stream"\s*:\s*true')
+_CREDENTIALS = ("authorization", "api-key")
+_DEFAULT_TIMEOUTS = (
+    {"connect": 5.0, "read": 600, "write": 600, "pool": 600},  # the SDK's
+    {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0},  # httpx's
+)
+_TIMEOUTS = frozenset({Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.TIMEOUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whose call it is: the key that waits in the queue, and its place in the breaker's ramp."""
+
+    key: str | None = None
+    share: float = 0.0
+
+
+taking_turn: ContextVar[Turn] = ContextVar("phase1_turn", default=Turn())  # noqa: B039 - frozen
+"""The turn of the call that is being made in this context."""
+
+crossing: ContextVar[Bridge] = ContextVar("phase1_bridge")
+"""The bridge of the synchronous call that is being made in this context."""
+
+
+def async_engine_client(manager: Manager, base_url: str, family: ModuleType = sdk_family) -> httpx.AsyncClient:
+    """An httpx client whose requests below `base_url` go to `manager`. It has no connections: one serves every loop."""
+    clients = manager.door_clients
+    name = f"{family.__name__} async {base_url}"
+    if name not in clients:
+        clients[name] = family.AsyncClient(transport=EngineTransport(manager, base_url), timeout=None)
+    return cast("httpx.AsyncClient", clients[name])
+
+
+def sync_engine_client(manager: Manager, base_url: str, family: ModuleType = sdk_family) -> httpx.Client:
+    """The same for synchronous code, over the bridge that stands in `crossing`."""
+    clients = manager.door_clients
+    name = f"{family.__name__} sync {base_url}"
+    if name not in clients:
+        clients[name] = family.Client(transport=SyncEngineTransport(manager, base_url), timeout=None)
+    return cast("httpx.Client", clients[name])
+
+
+class EngineTransport:
+    """The engine in the place of a network. What httpx calls is all it has, so that it serves both families."""
+
+    def __init__(self, manager: Manager, base_url: str) -> None:
+        self._manager = manager
+        self._base_path = _base_path(base_url)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` through the pool."""
+        call = to_call(request, await request.aread(), self._base_path)
+        answer = await ask(self._manager, call, request)
+        if not isinstance(answer, Answer):
+            return answer
+        return _to_response(answer, request, _async_body(family_of(request)))
+
+    async def aclose(self) -> None:
+        """Nothing of the engine's is closed: the client never owned it."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
+
+class SyncEngineTransport:
+    """The engine in the place of a network, for synchronous code."""
+
+    def __init__(self, manager: Manager, base_url: str) -> None:
+        self._manager = manager
+        self._base_path = _base_path(base_url)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send `request` through the pool."""
+        call = to_call(request, request.read(), self._base_path)
+        bridge = crossing.get()
+        answer = bridge.wait(ask(self._manager, call, request))
+        if not isinstance(answer, Answer):
+            return answer
+        return _to_response(answer, request, lambda stream: _sync_body(family_of(request))(stream, bridge))
+
+    def close(self) -> None:
+        """Nothing of the engine's is closed: the client never owned it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+def family_of(request: httpx.Request) -> ModuleType:
+    """The httpx that `request` comes from: `httpx` or `httpx2`."""
+    return sys.modules[type(request).__module__.partition(".")[0]]
+
+
+def _base_path(base_url: str) -> bytes:
+    return sdk_family.URL(base_url).raw_path.partition(b"?")[0].rstrip(b"/")
+
+
+async def ask(manager: Manager, call: Call, request: httpx.Request) -> Answer | httpx.Response:
+    """The pool's answer, or its refusal as a response. Raises httpx exceptions."""
+    turn = taking_turn.get()
+    try:
+        return await manager.send(call, key=turn.key, share=turn.share)
+    except Refused as exc:
+        return _refusal(exc, request)
+    except PoolError as exc:
+        raise _to_exception(exc, request) from exc
+
+
+def to_call(request: httpx.Request, body: bytes, base_path: bytes) -> Call:
+    return Call(
+        method=request.method,
+        path="/" + request.url.raw_path.removeprefix(base_path).lstrip(b"/").decode("ascii"),
+        headers=[
+            (lower, value)
+            for name, value in request.headers.multi_items()
+            if (lower := name.lower()) not in _OWN_HEADERS
+        ],
+        credentials=[(name, request.headers[name]) for name in _CREDENTIALS if name in request.headers],
+        body=body,
+        timeout=_asked_timeout(request.extensions.get("timeout")),
+        streams=_STREAMS.search(body) is not None,
+    )
+
+
+def _asked_timeout(timeout: object) -> float | None:
+    if not isinstance(timeout, dict) or timeout in _DEFAULT_TIMEOUTS:
+        return None  # nobody has asked for one
+    read = timeout.get("read")
+    return math.inf if read is None else float(read)
+
+
+def _to_response(answer: Answer, request: httpx.Request, body_of: Callable[[AnswerStream], object]) -> httpx.Response:
+    body = {"content": answer.body} if answer.stream is None else {"stream": body_of(answer.stream)}
+    headers = [*answer.headers, ("x-should-retry", "false")]
+    return cast("httpx.Response", family_of(request).Response(answer.status, headers=headers, request=request, **body))
+
+
+class _SyncBody:
+    def __init__(self, stream: AnswerStream, bridge: Bridge) -> None:
+        self._stream = stream
+        self._bridge = bridge
+
+    def __iter__(self) -> Iterator[bytes]:
+        chunks = aiter(self._stream)
+        try:
+            while (chunk := self._bridge.wait(_next(chunks))) is not None:
+                yield chunk
+        except TransportError as exc:
+            raise self.broken(str(exc)) from exc
+
+    broken: type[Exception]
+
+    def close(self) -> None:
+        self._bridge.wait(self._stream.aclose())
+
+
+async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(chunks, None)
+
+
+class _AsyncBody:
+    def __init__(self, stream: AnswerStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except TransportError as exc:
+            raise self.broken(str(exc)) from exc
+
+    broken: type[Exception]
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@cache
+def _sync_body(family: ModuleType) -> Callable[[AnswerStream, Bridge], object]:
+    return type("SyncBody", (_SyncBody, family.SyncByteStream), {"broken": family.ReadError})
+
+
+@cache
+def _async_body(family: ModuleType) -> Callable[[AnswerStream], object]:
+    return type("AsyncBody", (_AsyncBody, family.AsyncByteStream), {"broken": family.ReadError})
+
+
+def _refusal(error: Refused, request: httpx.Request) -> httpx.Response:
+    headers = {"content-type": "application/json", "x-should-retry": "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+    body = {"error": {"message": str(error), "type": "phase1_error", "param": None, "code": error.code}}
+    response = family_of(request).Response(503, headers=headers, content=json.dumps(body).encode(), request=request)
+    return cast("httpx.Response", response)
+
+
+def _to_exception(error: PoolError, request: httpx.Request) -> Exception:
+    family = family_of(request)
+    kind = error.kind if isinstance(error, UpstreamError) else Kind.BROKEN
+    if isinstance(error, DeadlineExceeded) or kind in _TIMEOUTS:
+        type_ = family.ReadTimeout
+    else:
+        type_ = family.ConnectError if kind == Kind.CONNECT else family.RemoteProtocolError
+    return cast("Exception", type_(str(error), request=request))

@@ -1,0 +1,69 @@
+"""Whose call is this, and which way does it go? One `Unit` per app request, or per call made outside of any.
+
+A door finds its unit in the request's context, which the middleware has opened; without one it works for the process's
+default manager. The route is chosen when first asked for and kept: all calls of one app request take one route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from phase1.doors.manager import LLMManager
+    from phase1.policy.selection import Selection
+
+__all__ = ["Unit", "current_unit"]
+
+
+class Unit:
+    """One app request: its manager, its loop, its key, its route.
+
+    `key_of` is asked at most once, when the first call needs the key. `loop`: where its pooled calls run; `None` = a
+    loop of our own.
+    """
+
+    __slots__ = ("_key", "_key_of", "_selection", "loop", "manager")
+
+    def __init__(
+        self,
+        manager: LLMManager,
+        *,
+        key_of: Callable[[], str | None] | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self.manager = manager
+        self.loop = loop
+        self._key: str | None = None
+        self._key_of = key_of
+        self._selection: Selection | None = None
+
+    @property
+    def key(self) -> str | None:
+        """Whose request it is; `None` = nobody knows."""
+        if self._key_of is not None:
+            key_of, self._key_of = self._key_of, None
+            self._key = key_of()
+        return self._key
+
+    def name(self, key: str | None) -> None:
+        """Say whose request it is: the app's own user dependency knows better. Too late once the route is chosen."""
+        if self._selection is None:
+            self._key, self._key_of = key, None
+
+    @property
+    def selection(self) -> Selection:
+        """The route and its reason."""
+        if self._selection is None:
+            self._selection = self.manager.select(self.key)
+        return self._selection
+
+    def __repr__(self) -> str:
+        chosen = f"{self._selection.route} ({self._selection.reason})" if self._selection else "not routed yet"
+        return f"<Unit {chosen}>"
+
+
+current_unit: ContextVar[Unit | None] = ContextVar("phase1_unit", default=None)
+"""The unit of the app request that runs in this context."""
