@@ -11,14 +11,15 @@ it is the old app.
 from __future__ import annotations
 
 import importlib
-import logging
 import os
+import sys
 from typing import TYPE_CHECKING, cast
 
 from starlette.applications import Starlette
 
 from phase1.asgi.install import install
 from phase1.asgi.middleware import Phase1Middleware
+from phase1.doors.status import summary_line
 from phase1.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 __all__ = ["app", "load"]
-
-_log = logging.getLogger("phase1")
 
 
 def load(target: str, *, factory: bool = False) -> ASGIApp:
@@ -47,11 +46,16 @@ def load(target: str, *, factory: bool = False) -> ASGIApp:
     else:
         middleware = Phase1Middleware(host)
         manager, mounted = middleware.manager, middleware
-    manager.log_status()
-    _log.info("phase1 is in %s; every openai client has a door, except those with an own http_client=", target)
+    _say(summary_line(manager))
+    _say(f"{target}: every openai client has a door now, except one with its own http_client=")
     for library in out_of_reach():
-        _log.warning("calls of %s are out of reach: give it phase1.http_client(), or adopt its client", library)
+        _say(f"calls of {library} are out of reach: adopt its client, or give it phase1.http_client()")
     return mounted
+
+
+def _say(text: str) -> None:
+    """To the terminal: an app's logging need not be set up for a trial."""
+    print(f"phase1: {text}", file=sys.stderr)  # noqa: T201
 
 
 def _import(target: str) -> object:

@@ -1,0 +1,1 @@
+"""The lab: an app before and after, measured on this machine."""

@@ -1,0 +1,128 @@
+"""How does an app run as a real process that never outlives its parent?
+
+A server listens on a loopback socket that is opened here and handed over, so its port is known and taken before it
+starts. It has a process group of its own, which `stop` ends by its id: politely, then firmly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import httpx
+
+from phase1.exceptions import Phase1Error
+
+__all__ = ["LabError", "Server"]
+
+_HOST: Final = "127.0.0.1"
+_GRACE: Final = 2.0
+_POLL: Final = 0.05
+
+
+class LabError(Phase1Error):
+    """The lab cannot go on: something that it needs does not run. The text is one line, with the last thing it said."""
+
+
+class Server:
+    """One ASGI app under uvicorn in a process of its own; with the block ends the process.
+
+    `app`: `module:name`, looked for in `folder`, which is also where `name`.log is written and what the app finds as
+    its working directory. `port`: 0 = any free one. Raises `LabError` when the port is taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        app: str,
+        *,
+        folder: Path,
+        source: Path | None = None,
+        environment: Mapping[str, str],
+        port: int = 0,
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name.replace(' ', '-')}.log"
+        with _listen(name, port) as listening, self.log.open("wb") as log:
+            self.url = f"http://{_HOST}:{listening.getsockname()[1]}"
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "phase1.lab.served", app, str(listening.fileno()), str(source or folder)],
+                cwd=folder,
+                env=dict(environment),
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[listening.fileno()],
+                start_new_session=True,
+            )
+
+    async def healthy(self, *, path: str = "/health", timeout: float = 30.0) -> None:
+        """Wait until `path` answers 200. Raises `LabError` when the process ends, or after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout), httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
+                while not await _answers(client, path):
+                    self.require_running()
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise LabError(f"the {self.name} did not answer within {timeout:g} s{self._last_words()}") from None
+
+    def stop(self) -> None:
+        """End the process. Does nothing the second time."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+        if self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, signal.SIGTERM)
+        try:
+            self.process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def require_running(self) -> None:
+        """Raise `LabError` if the process has ended."""
+        status = self.process.poll()
+        if status is not None:
+            raise LabError(f"the {self.name} ended with status {status}{self._last_words()}")
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f": {last}" if last else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Live state."""
+        status = self.process.poll()
+        return f"<Server {self.name} at {self.url}, {'running' if status is None else f'ended with {status}'}>"
+
+
+def _listen(name: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((_HOST, port), backlog=1024)
+    except OSError as error:
+        raise LabError(f"the {name} cannot listen on port {port}: {os.strerror(error.errno or 0)}") from error
+
+
+async def _answers(client: httpx.AsyncClient, path: str) -> bool:
+    try:
+        return (await client.get(path, timeout=1.0)).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
