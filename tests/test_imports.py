@@ -9,7 +9,19 @@ import pytest
 
 import phase1
 
-OPTIONAL = ("celery", "fastapi", "libcst", "llmock", "prometheus_client", "redis", "rich", "typer", "uvicorn")
+OPTIONAL = (
+    "aiohttp",
+    "celery",
+    "fastapi",
+    "libcst",
+    "llmock",
+    "orjson",
+    "prometheus_client",
+    "redis",
+    "rich",
+    "typer",
+    "uvicorn",
+)
 
 
 def run(*lines: str) -> subprocess.CompletedProcess[str]:

@@ -8,6 +8,7 @@ tried elsewhere. After it, a stream that breaks ends with an honest error event,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +25,7 @@ __all__ = ["Attempt", "Clocks", "try_once"]
 
 _MAX_HELD_EVENTS = 64
 _SUCCESS = range(200, 300)
+_OF_AN_OBJECT = frozenset({"object", "id", "choices", "data", "output"})
 _STATUS_IN_BAND = {Kind.RATE_LIMIT: 429, Kind.NODE_REFUSED: 403, Kind.SERVER_ERROR: 500}
 
 
@@ -70,16 +72,17 @@ async def try_once(
     except Exception as exc:  # noqa: BLE001 - a bug of ours must still free the slot and reach legacy
         attempt = Attempt(Outcome(Kind.BUG), error=exc)
     except BaseException:
-        await _close(opened)
+        await _close(*opened)
         raise
     if attempt.stream is None:
-        await _close(opened)
+        await _close(*opened)
     return attempt
 
 
-async def _close(opened: list[WireResponse]) -> None:
-    for response in opened:
-        await response.aclose()
+async def _close(*responses: WireResponse) -> None:
+    for response in responses:
+        with contextlib.suppress(Exception):  # what it has answered is no worse for that
+            await response.aclose()
 
 
 async def _receive(response: WireResponse, clocks: Clocks) -> Attempt:
@@ -128,9 +131,19 @@ async def _receive_json(response: WireResponse) -> Attempt:
     body = await _read(response)
     if body and body.rstrip()[-1:] not in {b"}", b"]", b'"'} and not _is_json(body):
         return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("the JSON answer is cut off"))
+    if b'"error"' in body and (error := _error_instead(body)) is not None:
+        code, type_ = _code_and_type(error)
+        return _answer_in_band(response, outcome_of_error(code=code, type_=type_), error)
     return Attempt(
         Outcome(Kind.OK, status=response.status), status=response.status, headers=tuple(response.headers), body=body
     )
+
+
+def _error_instead(body: bytes) -> Mapping[str, object] | None:
+    """The error that a gateway answers with in the place of an object, under a 200; objects may have one inside."""
+    payload = from_json(body)
+    error = payload.get("error") if isinstance(payload, dict) and not payload.keys() & _OF_AN_OBJECT else None
+    return error if isinstance(error, dict) else None
 
 
 def _is_json(body: bytes) -> bool:
@@ -292,4 +305,4 @@ class _LiveStream:
 
     async def aclose(self) -> None:
         """Close the upstream response."""
-        await self._source.response.aclose()
+        await _close(self._source.response)

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from phase1.engine.admission import Admission
@@ -25,12 +24,11 @@ _log = logging.getLogger("phase1")
 
 @dataclass(slots=True)
 class Binding:
-    """The pool at work on one loop; `legacy` bounds the calls to the legacy client that run in `threads`."""
+    """The pool at work on one loop; `legacy` bounds the calls to the legacy client that run in threads."""
 
     pool: Pool | None
     admission: Admission
     legacy: Admission
-    threads: ThreadPoolExecutor
     closed: bool = False
 
     async def aclose(self, *, drain: float) -> None:
@@ -45,7 +43,6 @@ class Binding:
                 cut = self.admission.in_flight + self.legacy.in_flight
                 _log.warning("closing with %d calls still in flight after %.0f s of draining", cut, drain)
         finally:
-            self.threads.shutdown(wait=False)
             if self.pool is not None:
                 await self.pool.aclose()
 
@@ -104,5 +101,5 @@ class Bindings:
 
     def _forget_dead_loops(self) -> None:
         for loop in tuple(self._by_loop):  # other threads bind their loops meanwhile
-            if loop.is_closed() and (binding := self._by_loop.pop(loop, None)) is not None:
-                binding.threads.shutdown(wait=False)
+            if loop.is_closed():
+                self._by_loop.pop(loop, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from phase1.engine.transport import TransportError
@@ -25,11 +25,11 @@ class Call:
 
     method: str
     path: str
-    headers: Sequence[tuple[str, str]] = ()
-    body: bytes = b""
+    headers: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
     timeout: float | None = None
     streams: bool = False
-    credentials: Sequence[tuple[str, str]] = ()
+    credentials: Sequence[tuple[str, str]] = field(default=(), repr=False)
 
 
 class StreamSource(Protocol):

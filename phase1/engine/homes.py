@@ -9,6 +9,7 @@ and a key that came with a request is never replaced by the app's.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ PLACEHOLDER_KEY = "phase1"
 """What stands for a key where each node brings its own."""
 MAX_HOMES = 32
 """Base URLs beyond the configured ones; clients of further ones are left alone."""
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Homes:
@@ -50,8 +52,14 @@ class Homes:
             return self._manager
         other = self._others.get(base)
         if other is None and len(self._others) < MAX_HOMES:
-            other = self._others[base] = self._manager.sibling(_own_keys(base, self._manager.settings.llm_pool_size))
+            spec = _own_keys(base, self._manager.settings.llm_pool_size)
+            other = self._others.setdefault(base, self._manager.sibling(spec))  # threads may ask at once
         return other
+
+    def base_of(self, url: str) -> str | None:
+        """The app's base URL that `url` lies below."""
+        below = [base for base in self._bases if re.match(rf"{re.escape(base)}(?:[/?]|$)", url)]
+        return max(below, key=len, default=None)
 
     def all(self) -> list[Manager]:
         """The pools beside the configured one."""
@@ -59,19 +67,21 @@ class Homes:
 
     def reopen(self) -> None:
         """Forget that the running loop's connections were closed."""
-        for other in self._others.values():
+        for other in self.all():
             other.bindings.reopen()
 
     async def aclose(self, *, drain: float) -> None:
         """Drain and close them."""
-        await asyncio.gather(*(other.aclose(drain=drain) for other in self._others.values()))
+        await asyncio.gather(*(other.aclose(drain=drain) for other in self.all()))
 
 
 def _normal(base_url: str) -> str:
-    return base_url.rstrip("/")
+    """As the SDK's clients have it: names in lower case, no default port; Azure's `?api-version=` says nothing here."""
+    parts = urlsplit(base_url)
+    host = parts.netloc.lower().removesuffix(_DEFAULT_PORTS.get(parts.scheme, ""))
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
 def _own_keys(base_url: str, pool_size: int) -> NodeSpec:
-    parts = urlsplit(base_url)
-    host = parts.netloc.rpartition("@")[2]
+    host = urlsplit(base_url).netloc.rpartition("@")[2]
     return NodeSpec(name=host, base_url=base_url, api_key="", pool_size=pool_size)

@@ -12,7 +12,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from urllib.parse import urlsplit
 
@@ -21,11 +20,12 @@ from phase1.engine.attempt import Clocks
 from phase1.engine.binding import Binding, Bindings
 from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.homes import DEFAULT_BASE_URL, Homes
-from phase1.engine.log import DecisionLog
+from phase1.engine.log import DecisionLog, OperatorLog
 from phase1.engine.node import Node, NodeSpec
 from phase1.engine.pool import Pool, PoolResult
 from phase1.engine.tally import Tally
 from phase1.engine.transport import Transport
+from phase1.engine.transport.choice import transport_factory
 from phase1.events import BreakerChanged, CallFinished, Events, Routed
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UpstreamError
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
@@ -62,7 +62,7 @@ class Manager:
         self.settings = settings
         self.nodes = nodes
         self.tally = Tally()
-        self.events = events or Events(self.tally, *([DecisionLog()] if settings.llm_pool_debug else []))
+        self.events = events or Events(self.tally, DecisionLog() if settings.llm_pool_debug else OperatorLog())
         self.homes = Homes(self)
         self.door_clients: dict[str, object] = {}
         """What the doors have made once for this manager, by their own names."""
@@ -83,7 +83,7 @@ class Manager:
             ready=bool(nodes),
         )
         self.bindings = Bindings(self._bind)
-        self._transport = transport or _default_transport
+        self._transport = transport or transport_factory(settings.llm_transport)
         self._clock = clock
         self._rng = rng
 
@@ -105,7 +105,6 @@ class Manager:
             pool=pool,
             admission=Admission(capacity=pool.capacity if pool else 1, queue_size=settings.llm_queue_size),
             legacy=Admission(capacity=LEGACY_THREADS, queue_size=settings.llm_queue_size),
-            threads=ThreadPoolExecutor(LEGACY_THREADS, thread_name_prefix="phase1-legacy"),
         )
 
     @property
@@ -299,9 +298,3 @@ def _as_pool_error(outcome: Outcome) -> UpstreamError | DeadlineExceeded:
     if outcome.kind is Kind.TIMEOUT:
         return DeadlineExceeded("the request's deadline ran out before an answer came")
     return UpstreamError(f"no answer from the upstream ({outcome.kind})", kind=outcome.kind)
-
-
-def _default_transport(connections: int, connect_timeout: float) -> Transport:
-    from phase1.engine.transport.httpx import HttpxTransport  # noqa: PLC0415 - imports the SDK
-
-    return HttpxTransport(connections=connections, connect_timeout=connect_timeout)

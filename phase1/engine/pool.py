@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
+from http import HTTPStatus
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
@@ -99,10 +100,14 @@ class Pool:
                     self.budget.release()
             move = self._next(node, attempt, progress)
             budgeted = move in {Move.SIBLING, Move.SAME} and costs_budget(judge(attempt.outcome.kind).failover)
-            if move is Move.STOP or (budgeted and not self.budget.acquire(requests_in_flight=self.in_flight)):
+            if move is Move.STOP or (budgeted and not self._may_retry()):
                 return PoolResult(attempt, progress.attempts, partial(node.give_back, client))
             node.give_back(client)
             node = await self._follow(move, node, progress, budgeted=budgeted)
+
+    def _may_retry(self) -> bool:
+        # Of the first attempts: retries that earned retries would make it a quarter more in an outage, not a fifth.
+        return self.budget.acquire(requests_in_flight=self.in_flight - self.budget.in_flight)
 
     async def _try(self, node: Node, client: Client, progress: _Progress) -> Attempt:
         call = progress.call
@@ -130,7 +135,8 @@ class Pool:
         outcome = attempt.outcome
         judgement = judge(outcome.kind)
         if judgement.node_off:
-            if node.switch_off():
+            # A model's name comes with the call: were the node off for it, one typo would take it from everybody.
+            if outcome.status != HTTPStatus.NOT_FOUND and node.switch_off():
                 self._events.notify(NodeChanged(node.name, up=False, kind=outcome.kind))
         elif judgement.node is Verdict.THROTTLED or (judgement.node is Verdict.FAILURE and outcome.retry_after):
             self.cooldowns.throttled(node.domain(progress.call), retry_after=outcome.retry_after)
@@ -151,7 +157,7 @@ class Pool:
                 max_attempts=self._max_attempts,
                 waits=progress.waits,
                 sibling=any(self._usable(other, progress) for other in self.nodes if other not in progress.asked),
-                node_usable=node.up,
+                node_usable=node.up and outcome.kind is not Kind.NODE_REFUSED,
                 node_rests=self._rests(node, progress),
                 reset_in=self._first_reset(progress),
                 remaining=progress.expires_at - asyncio.get_running_loop().time(),

@@ -1,8 +1,9 @@
 """May one more retry be in flight?
 
-Retries and hedges together never exceed `max_rate` of the requests in flight, and `min_concurrency` is always allowed,
-so that a quiet service can retry at all. Bounding what is *in flight* (failsafe-go's budget, Finagle's and linkerd's
-idea) needs no clock and holds the amplification of a total outage near 1 + `max_rate`.
+Retries and hedges together never exceed `max_rate` of the first attempts in flight, and `min_concurrency` is always
+allowed, so that a quiet service can retry at all. Bounding what is *in flight* (failsafe-go's budget, Finagle's and
+linkerd's idea) needs no clock and holds the amplification of a total outage below 1 + `max_rate`, except for a service
+so quiet that the breaker sees to it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class RetryBudget:
         """How often a retry was refused."""
 
     def acquire(self, *, requests_in_flight: int) -> bool:
-        """Take a place, or say no. Whoever got one must `release` it exactly once."""
+        """Take a place, or say no. Whoever got one must `release` it exactly once.
+
+        `requests_in_flight` counts first attempts only, else the bound would be `max_rate / (1 - max_rate)`.
+        """
         if self.in_flight >= max(self._min_concurrency, int(self._max_rate * requests_in_flight)):
             self.exhausted += 1
             return False

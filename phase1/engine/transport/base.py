@@ -14,7 +14,10 @@ from typing import Protocol
 
 from phase1.exceptions import Phase1Error
 
-__all__ = ["Broken", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]
+__all__ = ["KEEP_ALIVE", "Broken", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]
+
+KEEP_ALIVE = 15.0
+"""Seconds that an idle connection is kept for the next call."""
 
 Headers = Sequence[tuple[str, str]]
 
