@@ -50,10 +50,12 @@ def judge_access(*, access: str, tokens: tuple[bytes, ...], scope: Scope, header
 
 
 def is_truly_local(scope: Scope, headers: Mapping[str, str]) -> bool:
-    """Loopback address, no sign of a proxy, a local Host, a TCP connection."""
+    """Loopback address, a TCP connection, no sign of a proxy, a local Host."""
     client = scope.get("client")
     if not client or not client[1] or not _is_loopback(client[0]):
         return False  # a unix socket has no client, or one without a port
+    if scope.get("http_version") == "1.0":
+        return False  # nginx, left at its defaults: HTTP/1.0, our own name as Host, and no forwarding header
     if any(name in _FORWARDING or name.startswith("x-forwarded-") for name in headers):
         return False
     return _is_local_host(headers.get("host", ""))

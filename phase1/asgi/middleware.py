@@ -11,11 +11,13 @@ lifespan: it would go on and serve errors.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
 import greenback
 
+from phase1.asgi.children import give_portals_to_children
 from phase1.asgi.context import SCOPE_KEY, RequestContext
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
@@ -99,7 +101,8 @@ class Phase1Middleware:
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
         token = current_unit.set(context.unit)
         try:
-            if self.manager.switches.enabled and self.manager.settings.llm_unblock:
+            if context.unit.unblocks:
+                give_portals_to_children(asyncio.get_running_loop())
                 await greenback.ensure_portal()
             await self.app(scope, receive, send)
         finally:

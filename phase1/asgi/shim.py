@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from starlette.applications import Starlette
@@ -33,7 +34,7 @@ __all__ = ["app", "load"]
 def load(target: str, *, factory: bool = False) -> ASGIApp:
     """The app that `module:attribute` names, with phase1 in it.
 
-    Raises `ConfigurationError` when the target has another form, cannot be imported or is not there.
+    Raises `ConfigurationError` when the target has another form or is not there, and what the app's modules raise.
     """
     from phase1.doors.everywhere import open_doors, out_of_reach  # noqa: PLC0415 - imports the SDK
 
@@ -45,6 +46,8 @@ def load(target: str, *, factory: bool = False) -> ASGIApp:
         mounted: ASGIApp = host
     else:
         middleware = Phase1Middleware(host)
+        if middleware.refusal is not None:
+            raise middleware.refusal
         manager, mounted = middleware.manager, middleware
     _say(summary_line(manager))
     _say(f"{target}: every openai client has a door now, except one with its own http_client=")
@@ -62,8 +65,12 @@ def _import(target: str) -> object:
     module_name, _, path = target.partition(":")
     if not module_name or not path:
         raise ConfigurationError(f"PHASE1_APP={target}: must have the form module:attribute")
-    module = importlib.import_module(module_name)
-    found: object = module
+    try:
+        found: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        if exc.name is None or not f"{module_name}.".startswith(f"{exc.name}."):
+            raise  # something that the app imports
+        raise ConfigurationError(f"PHASE1_APP={target}: there is no module {exc.name} in {Path.cwd()}") from exc
     for part in path.split("."):
         if not hasattr(found, part):
             raise ConfigurationError(f"PHASE1_APP={target}: {module_name} has no attribute {path}")
@@ -76,7 +83,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     target = os.environ.get("PHASE1_APP", "")
     factory = os.environ.get("PHASE1_FACTORY", "").lower() in {"1", "true", "yes", "on"}
-    loaded = globals()["app"] = load(target, factory=factory)
+    try:
+        loaded = globals()["app"] = load(target, factory=factory)
+    except AttributeError as exc:  # servers would take it for a missing attribute of this module
+        raise ImportError(f"PHASE1_APP={target}: {exc}") from exc
     return loaded
 
 

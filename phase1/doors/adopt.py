@@ -8,11 +8,13 @@ the task is suspended. With the pool off the very same object comes back.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from types import BuiltinMethodType, FunctionType, GeneratorType, MethodType, ModuleType
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from enum import Enum
+from types import BuiltinMethodType, FunctionType, GeneratorType, MethodType
 from typing import Any, TypeVar, cast
 
 import wrapt
@@ -30,8 +32,7 @@ __all__ = ["adopt"]
 T = TypeVar("T")
 
 _CALLABLES = (FunctionType, MethodType, BuiltinMethodType, functools.partial)
-_PLAIN = (str, bytes, int, float, complex, bool, type(None), list, tuple, dict, set, frozenset, type, ModuleType)
-_END = object()
+_PLAIN = (str, bytes, int, float, complex, list, tuple, dict, set, frozenset, type, Enum)
 
 
 def adopt(client: T) -> T:
@@ -46,28 +47,114 @@ def adopt(client: T) -> T:
         from phase1.doors.sdk import adopted  # noqa: PLC0415 - imports the SDK
 
         return cast("T", adopted(client))
-    return cast("T", _Adopted(client))
+    return cast("T", client if isinstance(client, _Adopted) else _proxy(client))
 
 
-class _Adopted(wrapt.ObjectProxy):  # type: ignore[type-arg]  # of whatever it wraps
-    """Everything as the wrapped object has it; what is called, is called off the loop."""
+class _Adopted(wrapt.BaseObjectProxy):  # type: ignore[type-arg]  # of whatever it wraps
+    """Everything as the wrapped object has it; what may block is done off the loop."""
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the wrapped object's own
         return _dressed(getattr(self.__wrapped__, name))
 
+    def __enter__(self) -> Any:  # noqa: ANN401
+        entered = _off_the_loop(self.__wrapped__.__enter__)
+        return self if entered is self.__wrapped__ else _dressed(entered)
+
+    def __exit__(self, *exc_info: object) -> Any:  # noqa: ANN401
+        return _off_the_loop(self.__wrapped__.__exit__, *exc_info)
+
+    async def __aenter__(self) -> Any:  # noqa: ANN401
+        entered = await self.__wrapped__.__aenter__()
+        return self if entered is self.__wrapped__ else _dressed(entered)
+
+    def __repr__(self) -> str:
+        return repr(self.__wrapped__)
+
+    def __copy__(self) -> Any:  # noqa: ANN401
+        return _proxy(copy.copy(self.__wrapped__))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:  # noqa: ANN401
+        return _proxy(copy.deepcopy(self.__wrapped__, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:  # noqa: ANN401
+        return adopt, (self.__wrapped__,)
+
+
+class _Called:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        return _call(self.__wrapped__, args, kwargs)
+        return _call(self.__wrapped__, args, kwargs)  # type: ignore[attr-defined]  # of the proxy that this is mixed into
+
+
+class _Iterated:
+    def __iter__(self) -> Iterator[Any]:
+        return cast("Iterator[Any]", _Items(_off_the_loop(iter, self.__wrapped__)))  # type: ignore[attr-defined]
+
+
+class _AsyncIterated:
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return aiter(self.__wrapped__)  # type: ignore[attr-defined]
+
+
+class _Items(_Adopted):
+    """A blocking iterator, each item fetched off the loop."""
 
     def __iter__(self) -> Iterator[Any]:
-        return _Items(iter(self.__wrapped__))
+        return self
+
+    def __next__(self) -> Any:  # noqa: ANN401
+        ended, item = _off_the_loop(_step, self.__wrapped__)
+        if ended:
+            raise StopIteration(item)
+        return item
+
+
+def _step(iterator: Iterator[Any]) -> tuple[bool, Any]:
+    """No thread can hand over a `StopIteration`."""
+    try:
+        return False, next(iterator)
+    except StopIteration as end:
+        return True, end.value
+
+
+def _proxy(value: Any) -> Any:  # noqa: ANN401
+    abilities = {
+        _Called: callable(value),
+        _Iterated: hasattr(type(value), "__iter__"),
+        _AsyncIterated: hasattr(type(value), "__aiter__"),
+    }
+    return _class(*(ability for ability, has_it in abilities.items() if has_it))(value)
+
+
+@functools.cache
+def _class(*abilities: type) -> Callable[[Any], Any]:
+    """A proxy can be called, or gone through, only if what it wraps can."""
+    return type("_Adopted", (*abilities, _Adopted), {})
 
 
 def _dressed(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, _PLAIN) or inspect.isawaitable(value):
-        return value
     if isinstance(value, _CALLABLES):
-        return value if inspect.iscoroutinefunction(value) else _offloaded(value)
-    return _Adopted(value)
+        return value if _is_asynchronous(value) else _offloaded(value)
+    if _is_iterator(value):
+        return _Items(value)
+    return value if _is_plain(value) else _proxy(value)
+
+
+def _is_asynchronous(fn: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
+
+
+def _is_iterator(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, Iterator) and (isinstance(value, GeneratorType) or not _is_of_python(value))
+
+
+def _is_plain(value: Any) -> bool:  # noqa: ANN401
+    """Data that never blocks, and what is asynchronous by itself."""
+    asynchronous = inspect.isawaitable(value) or isinstance(value, AsyncIterable)
+    return asynchronous or isinstance(value, _PLAIN) or _is_of_python(value)
+
+
+def _is_of_python(value: Any) -> bool:  # noqa: ANN401
+    return type(value).__module__.partition(".")[0] in sys.stdlib_module_names
 
 
 def _offloaded(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +167,10 @@ def _offloaded(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
     answer = _off_the_loop(fn, *args, **kwargs)
-    return _Items(answer) if isinstance(answer, GeneratorType) else answer
+    if _is_iterator(answer):
+        return _Items(answer)
+    is_twin = type(answer) is type(getattr(fn, "__self__", None))  # `client.with_options(...)`
+    return answer if _is_plain(answer) or not is_twin else _proxy(answer)
 
 
 def _off_the_loop(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
@@ -93,16 +183,3 @@ def _off_the_loop(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:  # 
     if not bridge.portal:
         return fn(*args, **kwargs)  # a thread may block
     return bridge.wait(run_in_threads(unit.manager, fn, *args, **kwargs))
-
-
-class _Items(wrapt.ObjectProxy):  # type: ignore[type-arg]
-    """A blocking iterator, each item fetched off the loop."""
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:  # noqa: ANN401
-        item = _off_the_loop(next, self.__wrapped__, _END)
-        if item is _END:
-            raise StopIteration
-        return item

@@ -4,17 +4,19 @@
 - In a thread without a loop (`def` endpoints, scripts): the call runs on the request's loop, or on our own.
 - On a loop without a portal nothing can wait: the caller makes the plain call, as before, and it is counted.
 
-A thread never waits for a loop that does not move: if the loop has not begun the call within `PATIENCE` seconds (it
-may be waiting for this very thread), `LoopBlocked` sends the caller to the plain call.
+A thread never waits for a loop that does not move: if the loop has not begun the call within the unit's `patience` (it
+may be waiting for this very thread), or has stopped, `LoopBlocked` sends the caller to the plain call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import greenback
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["Bridge", "LoopBlocked", "NoPortal", "bridge_for"]
 
 T = TypeVar("T")
-PATIENCE = 5.0
 
 
 class NoPortal(Phase1Error, RuntimeError):
@@ -45,12 +46,13 @@ class Bridge:
 
     loop: asyncio.AbstractEventLoop
     portal: bool
+    patience: float
 
     def wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The coroutine's result, or what it raises. May be called from any thread."""
         running = _running_loop()
         if running is None:
-            return _wait_in_thread(coroutine, self.loop)
+            return _wait_in_thread(coroutine, self.loop, self.patience)
         if not greenback.has_portal():
             coroutine.close()
             raise NoPortal(
@@ -61,17 +63,27 @@ class Bridge:
         with suspended(running):
             return greenback.await_(coroutine)
 
+    def finish(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """The same for closing something: where nothing can wait, the loop does it by itself; if it is gone, nobody."""
+        if _running_loop() is None or greenback.has_portal():
+            with contextlib.suppress(LoopBlocked):
+                self.wait(coroutine)
+        elif not self.loop.is_closed():
+            asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        else:
+            coroutine.close()
+
 
 def bridge_for(unit: Unit) -> Bridge | None:
     """The way from here, now; `None` on a loop's thread without a portal, or where `LLM_UNBLOCK=false` forbids it."""
     running = _running_loop()
     if running is not None:
         portal = unit.manager.settings.llm_unblock and greenback.has_portal()
-        return Bridge(running, portal=True) if portal else None
+        return Bridge(running, portal=True, patience=unit.patience) if portal else None
     loop = unit.loop
     if loop is None or loop.is_closed() or not loop.is_running():
         loop = background_loop()
-    return Bridge(loop, portal=False)
+    return Bridge(loop, portal=False, patience=unit.patience)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -81,15 +93,33 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _wait_in_thread(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
-    begun = threading.Event()
+def _wait_in_thread(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop, patience: float) -> T:
+    first = threading.Lock()  # taken by the loop when it begins the call, or by this thread when it gives up before
 
     async def begin() -> T:
-        begun.set()
-        return await coroutine
+        if first.acquire(blocking=False):
+            return await coroutine
+        raise asyncio.CancelledError
 
-    future = asyncio.run_coroutine_threadsafe(begin(), loop)
-    if not begun.wait(PATIENCE) and future.cancel():
+    beginning = begin()
+    try:
+        call = asyncio.run_coroutine_threadsafe(beginning, loop)
+    except RuntimeError as exc:
+        beginning.close()
         coroutine.close()
-        raise LoopBlocked(f"the event loop did not move for {PATIENCE:g} s")
-    return future.result()
+        raise LoopBlocked("the event loop of this call is closed") from exc
+    try:
+        while not wait([call], patience).done:
+            if first.acquire(blocking=False):
+                coroutine.close()
+                _give_up(f"the event loop did not move for {patience:g} s")
+            elif not loop.is_running():
+                _give_up("the event loop of this call has stopped")
+        return call.result()
+    except BaseException:  # also Ctrl-C
+        call.cancel()
+        raise
+
+
+def _give_up(reason: str) -> NoReturn:
+    raise LoopBlocked(reason)

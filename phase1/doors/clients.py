@@ -3,13 +3,16 @@
     ChatOpenAI(http_client=phase1.http_client(), http_async_client=phase1.async_http_client())
 
 They are ordinary clients with connections of their own: these are the legacy route, and the way of everything that is
-no API call. An API call is known by its path; its base URL is what stands before that.
+no API call. An API call brings a key; it goes to an address below the app's own base URLs, or asks a model by a path
+that says so: its base URL is what stands before that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import re
+from collections.abc import Coroutine
 from functools import cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
@@ -17,14 +20,14 @@ from typing import TYPE_CHECKING, Any, cast
 from phase1.doors.background import default_manager
 from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
-from phase1.doors.http import async_engine_client, crossing, family_of, sync_engine_client
+from phase1.doors.http import Ours, async_engine_client, crossing, family_of, refusal, sync_engine_client
 from phase1.doors.offloaded import offload_response
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
 from phase1.doors.unit import Unit, current_unit
 from phase1.engine.transport.family import httpx as sdk_family
 from phase1.events import BlockingCall
-from phase1.exceptions import ConfigurationError
+from phase1.exceptions import ConfigurationError, Refused
 from phase1.policy.selection import Route
 
 if TYPE_CHECKING:
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["async_http_client", "http_client"]
 
-_API_CALL = re.compile(
-    r"/(?:chat/completions|completions|responses|embeddings|moderations|models|files|uploads|batches"
-    r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))(?=[/?]|$)"
+_ASKS_A_MODEL = re.compile(
+    r"(.+)/(?:chat/completions|(?<!/chat/)completions|responses|embeddings|moderations"
+    r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations))(?:[/?]|$)"
 )
 _FAMILIES = ("httpx", "httpx2")
 
@@ -70,13 +73,18 @@ def _family(name: str | None) -> ModuleType:
 def _plan(request: httpx.Request) -> tuple[Unit, Manager, str] | None:
     """Unit, nodes and base URL of an API call; `None` = not our business."""
     unit = current_unit.get() or Unit(default_manager())
-    url = str(request.url)
-    match = _API_CALL.search(url)
-    if match is None or not unit.manager.switches.enabled:
+    key = _key(request)
+    if not key or not unit.manager.switches.enabled:
         return None
-    base_url = url[: match.start()]
-    home = unit.manager.home_of(base_url, _key(request), trusted=False)
-    return None if home is None else (unit, home, base_url)
+    url = str(request.url)
+    base_url = unit.manager.homes.base_of(url) or _guessed_base(url)
+    home = base_url and unit.manager.home_of(base_url, key, trusted=False)
+    return (unit, home, base_url) if home else None
+
+
+def _guessed_base(url: str) -> str:
+    match = _ASKS_A_MODEL.match(url)
+    return match[1] if match else ""
 
 
 def _key(request: httpx.Request) -> str:
@@ -84,21 +92,23 @@ def _key(request: httpx.Request) -> str:
     return bearer or str(request.headers.get("api-key", ""))
 
 
-class _Async:
+class _Async(Ours):
     async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
         own = partial(super().send, request, **options)  # type: ignore[misc]  # the family's client is mixed in
         plan = _plan(request)
-        if plan is None or plan[0].selection.route is Route.LEGACY:
+        if plan is None:
             return cast("httpx.Response", await own())
         unit, home, base_url = plan
+        if unit.selection.route is Route.LEGACY:
+            return await _timed(own(), request, unit, None)
         with PoolGuard(unit, has_legacy=True, other_credentials=lambda: False) as guard:
             response = await async_engine_client(home, base_url, family_of(request)).send(request, **options)
             guard.check()
             return response
-        return cast("httpx.Response", await own())
+        return await _timed(own(), request, unit, guard.remaining)
 
 
-class _Sync:
+class _Sync(Ours):
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # noqa: ANN401
         own = partial(super().send, request, **options)  # type: ignore[misc]
         plan = _plan(request)
@@ -110,7 +120,7 @@ class _Sync:
             unit.manager.events.notify(BlockingCall(calling_site()))
             return cast("httpx.Response", own())
         if unit.selection.route is Route.LEGACY:
-            return _own_way(own, unit, bridge)
+            return _own_way(own, request, unit, bridge, None)
         token = crossing.set(bridge)
         try:
             with PoolGuard(unit, has_legacy=True, other_credentials=lambda: False) as guard:
@@ -119,15 +129,33 @@ class _Sync:
                 return response
         finally:
             crossing.reset(token)
-        return _own_way(own, unit, bridge)
+        return _own_way(own, request, unit, bridge, guard.remaining)
 
 
-def _own_way(own: partial[Any], unit: Unit, bridge: Bridge) -> httpx.Response:
+def _own_way(
+    own: partial[Any], request: httpx.Request, unit: Unit, bridge: Bridge, seconds: float | None
+) -> httpx.Response:
     if not bridge.portal:
-        return cast("httpx.Response", own())
-    response = bridge.wait(run_in_threads(unit.manager, own))
+        with unit.legacy_call():
+            return cast("httpx.Response", own())
+    try:
+        response = bridge.wait(_timed(run_in_threads(unit.manager, own), request, unit, seconds))
+    except Refused as exc:
+        return refusal(exc, request)
     offload_response(response, unit.manager, bridge)
-    return cast("httpx.Response", response)
+    return response
+
+
+async def _timed(
+    asking: Coroutine[Any, Any, Any], request: httpx.Request, unit: Unit, seconds: float | None
+) -> httpx.Response:
+    """The ordinary way, bounded by what the deadline leaves it."""
+    try:
+        async with asyncio.timeout(seconds):
+            with unit.legacy_call():
+                return cast("httpx.Response", await asking)
+    except TimeoutError as exc:
+        raise family_of(request).ReadTimeout("the request's deadline ran out", request=request) from exc
 
 
 @cache

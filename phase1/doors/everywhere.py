@@ -18,23 +18,26 @@ from phase1.doors.sdk import AsyncDoor, SyncDoor, cached_resources
 __all__ = ["doors_open", "open_doors", "out_of_reach"]
 
 _OTHER_SDKS = ("anthropic", "cohere", "google.genai", "groq", "litellm", "mistralai", "ollama", "together")
+_DOORS: dict[type, type[AsyncDoor | SyncDoor]] = {openai.AsyncOpenAI: AsyncDoor, openai.OpenAI: SyncDoor}
 
 
 def open_doors() -> None:
     """Give `openai.OpenAI`, `openai.AsyncOpenAI` and their subclasses doors. Twice is once."""
-    _open(openai.AsyncOpenAI, AsyncDoor)
-    _open(openai.OpenAI, SyncDoor)
+    for cls, door in _DOORS.items():
+        if not _is_open(cls):
+            _open(cls, door)
 
 
 @contextlib.contextmanager
 def doors_open() -> Iterator[None]:
-    """The same for a while."""
+    """The same for a while. Doors that were open before stay open."""
+    shut = [cls for cls in _DOORS if not _is_open(cls)]
     open_doors()
     try:
         yield
     finally:
-        _shut(openai.AsyncOpenAI)
-        _shut(openai.OpenAI)
+        for cls in shut:
+            _shut(cls)
 
 
 def out_of_reach() -> list[str]:
@@ -42,14 +45,16 @@ def out_of_reach() -> list[str]:
     return [name for name in _OTHER_SDKS if name in sys.modules]
 
 
+def _is_open(cls: type) -> bool:
+    return "_phase1_request" in vars(cls)
+
+
 def _open(cls: Any, door: type[AsyncDoor | SyncDoor]) -> None:  # noqa: ANN401 - a class of the SDK
-    if "_phase1_request" in vars(cls):
-        return
     doors = {
         "_phase1_request": cls.request,
         "_phase1_view_class": None,
         "_phase1_resources": cached_resources(cls),
-        "_phase1_trusted": False,
+        "_phase1_trusted": None,
         "_phase1_manager": None,
         "request": door.request,
     }

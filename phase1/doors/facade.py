@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
+from phase1.doors.http import asked_timeout
 from phase1.doors.sdk_legacy import SdkLegacy
 from phase1.doors.sites import calling_site
 from phase1.events import BlockingCall
@@ -72,7 +73,12 @@ class LLMClient:
             return await legacy.generate(messages, params, inline=True)
         if self.selection.route is Route.LEGACY and legacy.exists:
             return await legacy.generate(messages, params, inline=False)
-        guard = PoolGuard(self._unit, has_legacy=legacy.exists, other_credentials=self._other_credentials)
+        guard = PoolGuard(
+            self._unit,
+            has_legacy=legacy.exists,
+            other_credentials=self._other_credentials,
+            timeout=asked_timeout(params.get("timeout")),
+        )
         with guard:
             return await self._complete(messages, params)
         async with guard.time_left():
@@ -85,7 +91,7 @@ class LLMClient:
             raise ConfigurationError("LLM_MODEL is not set, and neither the call nor the legacy client names a model")
         pooled = manager.facade.view(self._unit, None)
         completion = await pooled.chat.completions.create(**arguments)  # type: ignore[call-overload]
-        return completion.choices[0].message.content or ""
+        return (completion.choices[0].message.content or "") if completion.choices else ""
 
     def _other_credentials(self) -> bool:
         manager = self._unit.manager

@@ -8,6 +8,7 @@ import openai
 
 from phase1.doors.guard import PoolGuard
 from phase1.doors.http import async_engine_client
+from phase1.doors.sdk import timeout_of
 from phase1.doors.sdk_legacy import SdkLegacy
 from phase1.engine.homes import DEFAULT_BASE_URL, PLACEHOLDER_KEY
 from phase1.policy.selection import Route
@@ -50,9 +51,11 @@ class FacadeOpenAI(openai.AsyncOpenAI):
             self._unit,
             has_legacy=legacy is not None,
             other_credentials=lambda: legacy is not None and legacy.other_credentials,
+            timeout=timeout_of(self, options),
         )
         with guard:
-            return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            options_of_pool = options.model_copy()  # the SDK takes something out of them; legacy needs them whole
+            return await super().request(cast_to, options_of_pool, stream=stream, stream_cls=stream_cls)
         async with guard.time_left():
             return await legacy.request(  # type: ignore[union-attr]  # the guard swallows nothing without one
                 cast_to, options, stream=stream, stream_cls=stream_cls

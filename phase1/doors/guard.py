@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Self
@@ -41,17 +42,23 @@ class _AnsweredWithFailure(Phase1Error):
 
 
 class PoolGuard:
-    """Swallows the pool's failure when legacy may answer. `other_credentials` is asked only after a 429."""
+    """Swallows the pool's failure when legacy may answer. `other_credentials` is asked only after a 429.
+
+    `timeout`: the seconds that the app has asked for, in the place of `LLM_REQUEST_DEADLINE`; `None` = it has not.
+    """
 
     __slots__ = ("_has_legacy", "_other_credentials", "_outcomes", "_tokens", "_unit", "expires_at")
 
-    def __init__(self, unit: Unit, *, has_legacy: bool, other_credentials: Callable[[], bool]) -> None:
+    def __init__(
+        self, unit: Unit, *, has_legacy: bool, other_credentials: Callable[[], bool], timeout: float | None = None
+    ) -> None:
         self._unit = unit
         self._has_legacy = has_legacy
         self._other_credentials = other_credentials
         self._outcomes: list[Outcome] = []
         self._tokens: tuple[Token[Turn], Token[list[Outcome] | None]] | None = None
-        self.expires_at = time.monotonic() + unit.manager.settings.llm_request_deadline
+        seconds = unit.manager.settings.llm_request_deadline if timeout is None else timeout
+        self.expires_at = time.monotonic() + seconds
 
     @property
     def remaining(self) -> float:
@@ -62,7 +69,7 @@ class PoolGuard:
     async def time_left(self) -> AsyncIterator[None]:
         """Bounds legacy by what the deadline leaves it. Raises `openai.APITimeoutError` when that is too short."""
         try:
-            async with asyncio.timeout(self.remaining) as bound:
+            async with asyncio.timeout(None if self.remaining == math.inf else self.remaining) as bound:
                 yield
         except TimeoutError as exc:
             if not bound.expired():

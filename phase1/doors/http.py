@@ -15,9 +15,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
+from phase1.doors.background import close_with_loop
 from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.transport import TransportError
 from phase1.engine.transport.family import httpx as sdk_family
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EngineTransport",
+    "Ours",
     "SyncEngineTransport",
     "Turn",
     "async_engine_client",
     "crossing",
+    "refusal",
     "sync_engine_client",
     "taking_turn",
 ]
@@ -46,10 +50,8 @@ _OWN_HEADERS = frozenset(
 )
 _STREAMS = re.compile(rb'"stream"\s*:\s*true')
 _CREDENTIALS = ("authorization", "api-key")
-_DEFAULT_TIMEOUTS = (
-    {"connect": 5.0, "read": 600, "write": 600, "pool": 600},  # the SDK's
-    {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0},  # httpx's
-)
+_SDK_TIMEOUT = {"connect": 5.0, "read": 600, "write": 600, "pool": 600}
+_HTTPX_TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 _TIMEOUTS = frozenset({Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.TIMEOUT})
 
 
@@ -68,34 +70,54 @@ crossing: ContextVar[Bridge] = ContextVar("phase1_bridge")
 """The bridge of the synchronous call that is being made in this context."""
 
 
-def async_engine_client(manager: Manager, base_url: str, family: ModuleType = sdk_family) -> httpx.AsyncClient:
-    """An httpx client whose requests below `base_url` go to `manager`. It has no connections: one serves every loop."""
-    clients = manager.door_clients
-    name = f"{family.__name__} async {base_url}"
-    if name not in clients:
-        clients[name] = family.AsyncClient(transport=EngineTransport(manager, base_url), timeout=None)
-    return cast("httpx.AsyncClient", clients[name])
+class Ours:
+    """Marks an HTTP client that phase1 has made."""
 
 
-def sync_engine_client(manager: Manager, base_url: str, family: ModuleType = sdk_family) -> httpx.Client:
+def async_engine_client(manager: Manager, base_url: str, family: ModuleType | None = None) -> httpx.AsyncClient:
+    """An httpx client whose requests below `base_url` go to `manager`. It has no connections: one serves every loop.
+
+    `family`: the httpx whose own requests it gets, with that library's default timeouts; `None` = the SDK's requests.
+    """
+    return cast("httpx.AsyncClient", _engine_client(manager, base_url, family, "AsyncClient", EngineTransport))
+
+
+def sync_engine_client(manager: Manager, base_url: str, family: ModuleType | None = None) -> httpx.Client:
     """The same for synchronous code, over the bridge that stands in `crossing`."""
+    return cast("httpx.Client", _engine_client(manager, base_url, family, "Client", SyncEngineTransport))
+
+
+def _engine_client(
+    manager: Manager, base_url: str, family: ModuleType | None, kind: str, transport: Callable[..., object]
+) -> object:
+    """Made once. It keeps no cookies: all of the app's clients and users share it."""
     clients = manager.door_clients
-    name = f"{family.__name__} sync {base_url}"
+    name = f"{kind} of {family.__name__ if family else 'the SDK'} for {base_url}"
     if name not in clients:
-        clients[name] = family.Client(transport=SyncEngineTransport(manager, base_url), timeout=None)
-    return cast("httpx.Client", clients[name])
+        clients[name] = _client_class(family or sdk_family, kind)(
+            transport=transport(manager, base_url, plain=family is not None),
+            timeout=None,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+    return clients[name]
+
+
+@cache
+def _client_class(family: ModuleType, kind: str) -> Callable[..., object]:
+    return type(kind, (Ours, getattr(family, kind)), {"__module__": family.__name__})
 
 
 class EngineTransport:
     """The engine in the place of a network. What httpx calls is all it has, so that it serves both families."""
 
-    def __init__(self, manager: Manager, base_url: str) -> None:
+    def __init__(self, manager: Manager, base_url: str, *, plain: bool = False) -> None:
         self._manager = manager
         self._base_path = _base_path(base_url)
+        self._plain = plain
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` through the pool."""
-        call = to_call(request, await request.aread(), self._base_path)
+        call = to_call(request, await request.aread(), self._base_path, plain=self._plain)
         answer = await ask(self._manager, call, request)
         if not isinstance(answer, Answer):
             return answer
@@ -114,13 +136,14 @@ class EngineTransport:
 class SyncEngineTransport:
     """The engine in the place of a network, for synchronous code."""
 
-    def __init__(self, manager: Manager, base_url: str) -> None:
+    def __init__(self, manager: Manager, base_url: str, *, plain: bool = False) -> None:
         self._manager = manager
         self._base_path = _base_path(base_url)
+        self._plain = plain
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` through the pool."""
-        call = to_call(request, request.read(), self._base_path)
+        call = to_call(request, request.read(), self._base_path, plain=self._plain)
         bridge = crossing.get()
         answer = bridge.wait(ask(self._manager, call, request))
         if not isinstance(answer, Answer):
@@ -149,15 +172,16 @@ def _base_path(base_url: str) -> bytes:
 async def ask(manager: Manager, call: Call, request: httpx.Request) -> Answer | httpx.Response:
     """The pool's answer, or its refusal as a response. Raises httpx exceptions."""
     turn = taking_turn.get()
+    close_with_loop(manager)
     try:
         return await manager.send(call, key=turn.key, share=turn.share)
     except Refused as exc:
-        return _refusal(exc, request)
+        return refusal(exc, request)
     except PoolError as exc:
         raise _to_exception(exc, request) from exc
 
 
-def to_call(request: httpx.Request, body: bytes, base_path: bytes) -> Call:
+def to_call(request: httpx.Request, body: bytes, base_path: bytes, *, plain: bool = False) -> Call:
     return Call(
         method=request.method,
         path="/" + request.url.raw_path.removeprefix(base_path).lstrip(b"/").decode("ascii"),
@@ -168,15 +192,26 @@ def to_call(request: httpx.Request, body: bytes, base_path: bytes) -> Call:
         ],
         credentials=[(name, request.headers[name]) for name in _CREDENTIALS if name in request.headers],
         body=body,
-        timeout=_asked_timeout(request.extensions.get("timeout")),
-        streams=_STREAMS.search(body) is not None,
+        timeout=asked_timeout(request.extensions.get("timeout"), plain=plain),
+        streams=_is_json(request) and _STREAMS.search(body) is not None,
     )
 
 
-def _asked_timeout(timeout: object) -> float | None:
-    if not isinstance(timeout, dict) or timeout in _DEFAULT_TIMEOUTS:
-        return None  # nobody has asked for one
-    read = timeout.get("read")
+def _is_json(request: httpx.Request) -> bool:
+    return str(request.headers.get("content-type", "")).startswith("application/json")
+
+
+def asked_timeout(timeout: object, *, plain: bool = False) -> float | None:
+    """The seconds that the app has asked for (`inf`: none); `None` = it has not, and a library's default stands there.
+
+    `plain`: the request is an httpx client's own, so that httpx's default means nothing either.
+    """
+    if isinstance(timeout, int | float):
+        return float(timeout)
+    phases = timeout.as_dict() if hasattr(timeout, "as_dict") else timeout
+    if not isinstance(phases, dict) or phases == _SDK_TIMEOUT or (plain and phases == _HTTPX_TIMEOUT):
+        return None
+    read = phases.get("read")
     return math.inf if read is None else float(read)
 
 
@@ -202,7 +237,7 @@ class _SyncBody:
     broken: type[Exception]
 
     def close(self) -> None:
-        self._bridge.wait(self._stream.aclose())
+        self._bridge.finish(self._stream.aclose())
 
 
 async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
@@ -236,7 +271,8 @@ def _async_body(family: ModuleType) -> Callable[[AnswerStream], object]:
     return type("AsyncBody", (_AsyncBody, family.AsyncByteStream), {"broken": family.ReadError})
 
 
-def _refusal(error: Refused, request: httpx.Request) -> httpx.Response:
+def refusal(error: Refused, request: httpx.Request) -> httpx.Response:
+    """The answer that says so."""
     headers = {"content-type": "application/json", "x-should-retry": "false"}
     if error.retry_after is not None:
         headers["retry-after"] = str(math.ceil(error.retry_after))

@@ -119,7 +119,7 @@ def _sdk_method(client: object, model: str | None) -> Callable[..., object]:
 
 def _text(answer: object) -> str:
     choices = getattr(answer, "choices", None)
-    return choices[0].message.content if choices else cast("str", answer)
+    return choices[0].message.content or "" if choices else cast("str", answer)
 
 
 def _is_client(given: object) -> bool:

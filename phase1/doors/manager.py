@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
 from phase1.doors.legacy import Legacy
 from phase1.doors.unit import Unit
@@ -135,15 +136,17 @@ def _configure(settings: Settings | None) -> tuple[Settings, tuple[NodeSpec, ...
     strict = strict_start_requested() if settings is None else settings.llm_strict_start
     try:
         settings = settings or Settings.load()
-        nodes = settings.nodes() if settings.enable_llm_pool else ()
+        nodes = tuple(_spec(node, settings) for node in settings.nodes()) if settings.enable_llm_pool else ()
     except ConfigurationError as exc:
         if strict:
             raise
         return settings or Settings.model_construct(), (), str(exc)
-    return settings, tuple(_spec(node, settings) for node in nodes), None
+    return settings, nodes, None
 
 
 def _spec(node: NodeSettings, settings: Settings) -> NodeSpec:
+    if "@" in urlsplit(node.base_url).netloc:  # they would replace the key, and stand in the HTTP library's log
+        raise ConfigurationError(f'node "{node.name}": base_url holds a user name or password; use api_key')
     return NodeSpec(
         name=node.name,
         base_url=node.base_url,

@@ -70,8 +70,8 @@ async def iterate(stream: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
 
 async def _close(stream: Iterable[T], manager: LLMManager) -> None:
     close = getattr(stream, "close", None)
-    if not callable(close):
-        return
+    if not callable(close) or getattr(stream, "gi_running", False):
+        return  # the caller was cancelled: a thread is still in the generator, which is closed when nobody holds it
     if manager.switches.enabled:
         await run_in_threads(manager, close)
     else:

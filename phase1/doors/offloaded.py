@@ -43,7 +43,7 @@ class _Offloaded:
             yield chunk
 
     def close(self) -> None:
-        self._bridge.wait(run_in_threads(self._manager, self._stream.close))
+        self._bridge.finish(run_in_threads(self._manager, self._stream.close))
 
 
 def _next(chunks: Iterator[bytes]) -> bytes | None:

@@ -11,9 +11,11 @@ go through `request` (realtime websockets).
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import time
-from collections.abc import Callable, Hashable
+import math
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -23,13 +25,15 @@ from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
 from phase1.doors.background import default_manager
 from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
-from phase1.doors.http import async_engine_client, crossing, sync_engine_client
+from phase1.doors.http import Ours, asked_timeout, async_engine_client, crossing, refusal, sync_engine_client
 from phase1.doors.offloaded import offload_stream
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
 from phase1.doors.unit import Unit, current_unit
 from phase1.engine.homes import DEFAULT_BASE_URL, PLACEHOLDER_KEY
-from phase1.events import BlockingCall, LegacyFinished
+from phase1.engine.transport.family import httpx
+from phase1.events import BlockingCall
+from phase1.exceptions import Refused
 from phase1.policy.selection import Route
 
 if TYPE_CHECKING:
@@ -37,19 +41,30 @@ if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.engine.manager import Manager
 
-__all__ = ["AsyncDoor", "AsyncOpenAI", "OpenAI", "SyncDoor", "adopted", "cached_resources", "unit_of_call"]
+__all__ = [
+    "AsyncDoor",
+    "AsyncOpenAI",
+    "OpenAI",
+    "SyncDoor",
+    "adopted",
+    "cached_resources",
+    "timeout_of",
+    "unit_of_call",
+]
 
 _log = logging.getLogger("phase1")
 
-_Call = Callable[..., Any]
 ClientT = TypeVar("ClientT", bound="openai.OpenAI | openai.AsyncOpenAI")
+
+_KEY_HEADERS = frozenset({"authorization", "api-key"})
+_KEY_GIVERS = ("_api_key_provider", "_azure_ad_token_provider", "_azure_ad_token")
 
 
 class _Door:
     """What both doors know about the class they are mixed into."""
 
-    _phase1_trusted = False
-    """The app has adopted the client: it means the configured nodes, whatever its key."""
+    _phase1_trusted: object = None
+    """What the client spoke with when the app adopted it: with that it means the configured nodes."""
     _phase1_manager: LLMManager | None = None
     """The manager that the client is bound to; `None` = the app request's, or the process's default."""
     _phase1_request: Any
@@ -63,8 +78,19 @@ class _Door:
         super().__init_subclass__(**kwargs)
         stock: Any = next((base for base in cls.__mro__[1:] if not issubclass(base, _Door)), object)
         cls._phase1_view_class = stock
-        cls._phase1_request = getattr(stock, "request", None)
+        # Where the SDK's classes have doors (`everywhere`), `request` is one: what it was stands beside it.
+        cls._phase1_request = getattr(stock, "_phase1_request", None) or getattr(stock, "request", None)
         cls._phase1_resources = cached_resources(cls)
+
+    if not TYPE_CHECKING:  # the SDK's own signature says more
+
+        def copy(self, **options: Any) -> Any:  # noqa: ANN401
+            """The same client with other options; with another key it is no longer the one that was adopted."""
+            twin = super().copy(**options)
+            twin.__dict__.update({name: value for name, value in vars(self).items() if name.startswith("_phase1_")})
+            return twin
+
+        with_options = copy
 
 
 def cached_resources(cls: type) -> frozenset[str]:
@@ -72,6 +98,41 @@ def cached_resources(cls: type) -> frozenset[str]:
     return frozenset(
         name for base in cls.__mro__ for name, value in vars(base).items() if isinstance(value, cached_property)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request of one client. `home`: whose nodes serve it; `None` = leave it alone."""
+
+    client: Any
+    request: Callable[..., Any]
+    options: Any
+    unit: Unit
+    home: Manager | None
+
+    def own_way(self) -> Any:  # noqa: ANN401
+        """Send it as the client always did."""
+        return self.request(self.client, options=self.options)
+
+    def by(self, view: Any) -> Any:  # noqa: ANN401
+        """Send it by a view. The SDK takes something out of the options that the own way still needs."""
+        return self.request(view, options=self.options.model_copy())
+
+    def guard(self) -> PoolGuard:
+        """Says whether the own way may follow a failure."""
+        timeout = timeout_of(self.client, self.options)
+        return PoolGuard(self.unit, has_legacy=True, other_credentials=self._has_other_key, timeout=timeout)
+
+    def _has_other_key(self) -> bool:
+        """Whether the client's own key is none that the pool may have found throttled."""
+        nodes = self.home.nodes if self.home else ()
+        return all(node.api_key not in {"", self.client.api_key} for node in nodes)
+
+
+def _call_of(client: Any, options: Any, **kind: Any) -> _Call:  # noqa: ANN401
+    unit = unit_of_call(client)
+    request = type(client)._phase1_request  # noqa: SLF001 - from the class: unbound
+    return _Call(client, partial(request, **kind), options, unit, _home(client, options, unit))
 
 
 class AsyncDoor(_Door):
@@ -86,19 +147,25 @@ class AsyncDoor(_Door):
         stream_cls: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Send one request of any resource."""
-        stock = type(self)._phase1_request  # noqa: SLF001 - from the class: unbound
-        call = partial(stock, cast_to=cast_to, options=options, stream=stream, stream_cls=stream_cls)
-        unit = unit_of_call(self)
-        home = _home(self, unit)
-        if home is None:
-            return await call(self)
-        if unit.selection.route is Route.LEGACY:
-            return await _timed(unit, call(self))
-        guard = PoolGuard(unit, has_legacy=True, other_credentials=lambda: _has_other_key(self, home))
-        with guard:
-            return await call(_view(self, async_engine_client(home, str(self.base_url))))  # type: ignore[attr-defined]
+        call = _call_of(self, options, cast_to=cast_to, stream=stream, stream_cls=stream_cls)
+        if call.home is None:
+            return await call.own_way()
+        if call.unit.selection.route is Route.LEGACY:
+            with call.unit.legacy_call():
+                return await call.own_way()
+        with (guard := call.guard()):
+            return await _by_view(call, call.home)
         async with guard.time_left():
-            return await _timed(unit, call(self))
+            with call.unit.legacy_call():
+                return await call.own_way()
+
+
+async def _by_view(call: _Call, home: Manager) -> Any:  # noqa: ANN401
+    view = _view(call.client, async_engine_client(home, str(call.client.base_url)))
+    try:
+        return await call.by(view)
+    finally:
+        call.client._platform = view._platform  # noqa: SLF001 - found out in a thread, once per client
 
 
 class SyncDoor(_Door):
@@ -113,50 +180,54 @@ class SyncDoor(_Door):
         stream_cls: Any = None,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         """Send one request of any resource."""
-        stock = type(self)._phase1_request  # noqa: SLF001 - from the class: unbound
-        call = partial(stock, cast_to=cast_to, options=options, stream=stream, stream_cls=stream_cls)
-        unit = unit_of_call(self)
-        home = _home(self, unit)
-        if home is None:
-            return call(self)
-        bridge = bridge_for(unit)
+        call = _call_of(self, options, cast_to=cast_to, stream=stream, stream_cls=stream_cls)
+        if call.home is None:
+            return call.own_way()
+        bridge = bridge_for(call.unit)
         if bridge is None:
-            unit.manager.events.notify(BlockingCall(calling_site()))
-            return call(self)
-        return _through_bridge(self, call, unit, home, bridge)
+            call.unit.manager.events.notify(BlockingCall(calling_site()))
+            return call.own_way()
+        if call.unit.selection.route is Route.LEGACY:
+            return _own_way_over(bridge, call)
+        token = crossing.set(bridge)
+        try:
+            with (guard := call.guard()):
+                return call.by(_view(self, sync_engine_client(call.home, str(self.base_url))))  # type: ignore[attr-defined]
+        finally:
+            crossing.reset(token)
+        return _own_way_over(bridge, call, guard)
 
 
-def _through_bridge(client: Any, call: _Call, unit: Unit, home: Manager, bridge: Bridge) -> Any:  # noqa: ANN401
-    if unit.selection.route is Route.LEGACY:
-        return _legacy_through_bridge(partial(call, client), unit, bridge)
-    token = crossing.set(bridge)
-    try:
-        with PoolGuard(unit, has_legacy=True, other_credentials=lambda: _has_other_key(client, home)):
-            return call(_view(client, sync_engine_client(home, str(client.base_url))))
-    finally:
-        crossing.reset(token)
-    return _legacy_through_bridge(partial(call, client), unit, bridge)
-
-
-def _legacy_through_bridge(ask: Callable[[], Any], unit: Unit, bridge: Bridge) -> Any:  # noqa: ANN401
+def _own_way_over(bridge: Bridge, call: _Call, guard: PoolGuard | None = None) -> Any:  # noqa: ANN401
     """The client's own way: in this thread if it is one, else in one of ours while the task is suspended."""
     if not bridge.portal:
-        return ask()
-    answer = bridge.wait(_timed(unit, run_in_threads(unit.manager, ask)))
-    offload_stream(answer, unit.manager, bridge)
+        with call.unit.legacy_call():
+            return call.own_way()
+    manager = call.unit.manager
+    try:
+        answer = bridge.wait(_timed(run_in_threads(manager, call.own_way), call.unit, guard))
+    except Refused as exc:
+        raise _no_thread(call, exc) from exc
+    offload_stream(answer, manager, bridge)
     return answer
 
 
-async def _timed(unit: Unit, asking: Any) -> Any:  # noqa: ANN401
-    started = time.perf_counter()
-    error: str | None = None
-    try:
-        return await asking
-    except BaseException as exc:
-        error = f"{type(exc).__module__}.{type(exc).__qualname__}"
-        raise
-    finally:
-        unit.manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
+async def _timed(asking: Coroutine[Any, Any, Any], unit: Unit, guard: PoolGuard | None) -> Any:  # noqa: ANN401
+    async with guard.time_left() if guard else contextlib.nullcontext():
+        with unit.legacy_call():
+            return await asking
+
+
+def _no_thread(call: _Call, error: Refused) -> Exception:
+    """In the SDK's words."""
+    request = httpx.Request(call.options.method, call.client._prepare_url(call.options.url))  # noqa: SLF001
+    return cast("Exception", call.client._make_status_error_from_response(refusal(error, request)))  # noqa: SLF001
+
+
+def timeout_of(client: Any, options: Any) -> float | None:  # noqa: ANN401 - of the SDK
+    """The seconds that the app has asked for, by the call or by the client; `None` = it has not."""
+    given = client.timeout if isinstance(options.timeout, openai.NotGiven) else options.timeout
+    return math.inf if given is None else asked_timeout(given)
 
 
 def unit_of_call(client: AsyncDoor | SyncDoor) -> Unit:
@@ -168,27 +239,45 @@ def unit_of_call(client: AsyncDoor | SyncDoor) -> Unit:
     return unit
 
 
-def _home(client: Any, unit: Unit) -> Manager | None:  # noqa: ANN401 - an SDK client with a door
-    """Whose nodes serve this client; `None` = leave it alone."""
+def _home(client: Any, options: Any, unit: Unit) -> Manager | None:  # noqa: ANN401 - an SDK client with a door
+    """Whose nodes serve this call; `None` = leave it alone."""
     manager = unit.manager
     if not manager.switches.enabled or not _is_stock(client):
         return None
-    return manager.home_of(str(client.base_url), client.api_key, trusted=client._phase1_trusted)  # noqa: SLF001
+    key = _key_in_headers(client, options)
+    if key is None:
+        return manager.home_of(str(client.base_url), client.api_key, trusted=_is_trusted(client))
+    return manager.home_of(str(client.base_url), key, trusted=False)
+
+
+def _key_in_headers(client: Any, options: Any) -> str | None:  # noqa: ANN401
+    """The key that a header of this call, or of every call of the client, brings instead of the client's own."""
+    headers = {**client._custom_headers, **(options.headers or {})}  # noqa: SLF001
+    keys = [value for name, value in headers.items() if name.lower() in _KEY_HEADERS]
+    return str(keys[-1]).removeprefix("Bearer ") if keys else None
+
+
+def _is_trusted(client: Any) -> bool:  # noqa: ANN401
+    return client._phase1_trusted is not None and client._phase1_trusted == _identity(client)  # noqa: SLF001
+
+
+def _identity(client: Any) -> object:  # noqa: ANN401
+    """What the client speaks with: whoever gives it a key, else the key."""
+    givers = (getattr(client, name, None) for name in _KEY_GIVERS)
+    return next((giver for giver in givers if giver is not None), client.api_key)
 
 
 def _is_stock(client: Any) -> bool:  # noqa: ANN401
     """Whether it speaks for itself: an own `http_client=`, a provider or a workload identity are the app's choice."""
-    http_client = type(client._client)  # noqa: SLF001
-    if http_client not in {AsyncHttpxClientWrapper, SyncHttpxClientWrapper}:
-        if client.max_retries:  # a view of ours has none
-            _say_once(f"an OpenAI client with its own http_client= ({http_client.__qualname__}) is left alone")
+    http_client = client._client  # noqa: SLF001
+    if type(http_client) not in {AsyncHttpxClientWrapper, SyncHttpxClientWrapper}:
+        if not isinstance(http_client, Ours):
+            _say_once(
+                f"an OpenAI client with its own http_client= ({type(http_client).__qualname__}) is left alone; to pool"
+                " it, leave that argument out or give it phase1.http_client() or phase1.async_http_client()"
+            )
         return False
     return getattr(client, "workload_identity", None) is None and getattr(client, "_provider_runtime", None) is None
-
-
-def _has_other_key(client: Any, home: Manager) -> bool:  # noqa: ANN401
-    """Whether the client's own key is none that the pool may have found throttled."""
-    return all(node.api_key not in {"", client.api_key} for node in home.nodes)
 
 
 @lru_cache(maxsize=64)
@@ -218,12 +307,13 @@ class AsyncOpenAI(AsyncDoor, openai.AsyncOpenAI):
     def bound_to(cls, manager: LLMManager) -> AsyncOpenAI:
         """A client of `manager`'s configured nodes, wherever it is called."""
         spec = manager.nodes[0] if manager.nodes else None
+        given = manager.settings.openai_api_key
+        own_key = given.get_secret_value() if given is not None else PLACEHOLDER_KEY
         client = cls(
-            api_key=spec.api_key if spec else PLACEHOLDER_KEY,
-            base_url=spec.base_url.partition("?")[0] if spec else DEFAULT_BASE_URL,
+            api_key=spec.api_key if spec else own_key,
+            base_url=spec.base_url.partition("?")[0] if spec else manager.settings.openai_base_url or DEFAULT_BASE_URL,
         )
         client._phase1_manager = manager
-        client._phase1_trusted = True
         return client
 
 
@@ -237,7 +327,9 @@ class OpenAI(SyncDoor, openai.OpenAI):
 def adopted(client: ClientT) -> ClientT:
     """The same client with a door, trusted to mean the app's nodes. The one given stays as it is."""
     cls = _pooled_class(cast("Hashable", type(client)))
-    return cast("ClientT", _clone(client, cls, cls._phase1_resources))
+    twin = _clone(client, cls, cls._phase1_resources)
+    twin._phase1_trusted = _identity(client)  # noqa: SLF001
+    return cast("ClientT", twin)
 
 
 @lru_cache(maxsize=64)
@@ -248,4 +340,4 @@ def _pooled_class(client_class: Hashable) -> Any:  # noqa: ANN401 - a class of t
         return cls
     door = AsyncDoor if issubclass(cls, openai.AsyncOpenAI) else SyncDoor
     namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return type(cls.__name__, (door, cls), {**namespace, "_phase1_trusted": True})
+    return type(cls.__name__, (door, cls), namespace)

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from phase1.engine.call import Call
+
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.engine.node import Node, NodeSpec
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "metrics", "status", "summary_line"]
 
 SCHEMA = "phase1.llm-system/v1"
+_NO_CALL = Call("GET", "/")
+"""Without credentials of its own: the quota is the node's."""
 
 
 def status(manager: LLMManager) -> dict[str, object]:
@@ -124,8 +128,7 @@ def _nodes(manager: LLMManager) -> list[dict[str, object]]:
         return [_spec(spec) for spec in manager.nodes]
     rests = binding.pool.cooldowns.rests
     return [
-        {**_spec(node.spec), **_live(node), "cooling_for": rests(node.spec.quota_domain or node.name)}
-        for node in binding.pool.nodes
+        {**_spec(node.spec), **_live(node), "cooling_for": rests(node.domain(_NO_CALL))} for node in binding.pool.nodes
     ]
 
 

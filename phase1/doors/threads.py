@@ -74,8 +74,7 @@ async def _until_done(running: asyncio.Future[T], leave: Callable[[], None]) -> 
 
     def ended(done: asyncio.Future[T]) -> None:
         leave()
-        if not done.cancelled():
-            done.exception()  # seen, even if nobody waits any more
+        done.exception()  # seen, even if nobody waits any more
 
     running.add_done_callback(ended)
     return await asyncio.shield(running)

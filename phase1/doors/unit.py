@@ -7,25 +7,32 @@ default manager. The route is chosen when first asked for and kept: all calls of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+
+from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.policy.selection import Selection
 
-__all__ = ["Unit", "current_unit"]
+__all__ = ["PATIENCE", "Unit", "current_unit"]
+
+PATIENCE = 5.0
+"""Seconds that a thread waits for the loop to begin its call."""
 
 
 class Unit:
     """One app request: its manager, its loop, its key, its route.
 
     `key_of` is asked at most once, when the first call needs the key. `loop`: where its pooled calls run; `None` = a
-    loop of our own.
+    loop of our own. `patience`: seconds that a thread waits for that loop to begin a call.
     """
 
-    __slots__ = ("_key", "_key_of", "_selection", "loop", "manager")
+    __slots__ = ("_key", "_key_of", "_selection", "loop", "manager", "patience")
 
     def __init__(
         self,
@@ -33,9 +40,11 @@ class Unit:
         *,
         key_of: Callable[[], str | None] | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        patience: float = PATIENCE,
     ) -> None:
         self.manager = manager
         self.loop = loop
+        self.patience = patience
         self._key: str | None = None
         self._key_of = key_of
         self._selection: Selection | None = None
@@ -59,6 +68,24 @@ class Unit:
         if self._selection is None:
             self._selection = self.manager.select(self.key)
         return self._selection
+
+    @property
+    def unblocks(self) -> bool:
+        """Whether synchronous calls made for it may suspend their task (`LLM_UNBLOCK`, with the pool on)."""
+        return self.manager.switches.enabled and self.manager.settings.llm_unblock
+
+    @contextmanager
+    def legacy_call(self) -> Iterator[None]:
+        """Inside, one call is made the app's own way: tell how it went."""
+        started = time.perf_counter()
+        error: str | None = None
+        try:
+            yield
+        except BaseException as exc:
+            error = f"{type(exc).__module__}.{type(exc).__qualname__}"
+            raise
+        finally:
+            self.manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
 
     def __repr__(self) -> str:
         chosen = f"{self._selection.route} ({self._selection.reason})" if self._selection else "not routed yet"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -107,11 +108,21 @@ def _complain(watched: _Watched, seconds: float) -> None:
 _watchdog = Watchdog()
 
 
+def _after_fork() -> None:
+    """A forked child has neither the thread nor, perhaps, whoever was holding the lock."""
+    global _watchdog  # noqa: PLW0603
+    _watchdog = Watchdog()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 @contextlib.contextmanager
 def suspended(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Have `loop` looked after while a call on it is suspended."""
-    _watchdog.enter(loop)
+    watchdog = _watchdog
+    watchdog.enter(loop)
     try:
         yield
     finally:
-        _watchdog.leave(loop)
+        watchdog.leave(loop)
