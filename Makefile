@@ -37,8 +37,9 @@ format: setup ## put the code into shape and mend what ruff can mend
 	$(bin)/ruff check --fix-only
 	$(bin)/ruff format
 
-bench: setup ## measure what the pool costs
-	@$(python) benchmarks/overhead.py $(ARGS)
+bench: setup ## ours against other clients: CPU, latency, memory (ARGS=--quick takes a minute; see benchmarks/README.md)
+	@benchmarks/setup.sh
+	@$(python) -m benchmarks $(ARGS)
 
 lock: ## write constraints/*.txt (ARGS=--upgrade for the newest versions; needs uv)
 	@scripts/lock.sh $(ARGS)
