@@ -65,12 +65,17 @@ class Bridge:
 
     def finish(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """The same for closing something: where nothing can wait, the loop does it by itself; if it is gone, nobody."""
-        if _running_loop() is None or greenback.has_portal():
+        if not self.loop.is_closed() and (_running_loop() is None or greenback.has_portal()):
             with contextlib.suppress(LoopBlocked):
                 self.wait(coroutine)
-        elif not self.loop.is_closed():
-            asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         else:
+            self.leave(coroutine)
+
+    def leave(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        """Let the loop do it by itself, some time; if it is gone, nobody."""
+        try:
+            asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        except RuntimeError:
             coroutine.close()
 
 

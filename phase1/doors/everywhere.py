@@ -7,6 +7,7 @@ This is for `phase1 run`; an app that wants doors for good says `phase1.adopt` o
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,7 @@ from phase1.doors.sdk import AsyncDoor, SyncDoor, cached_resources
 __all__ = ["doors_open", "open_doors", "out_of_reach"]
 
 _OTHER_SDKS = ("anthropic", "cohere", "google.genai", "groq", "litellm", "mistralai", "ollama", "together")
+_REPLACED = ("chat", "request", "responses")
 _DOORS: dict[type, type[AsyncDoor | SyncDoor]] = {openai.AsyncOpenAI: AsyncDoor, openai.OpenAI: SyncDoor}
 
 
@@ -56,13 +58,19 @@ def _open(cls: Any, door: type[AsyncDoor | SyncDoor]) -> None:  # noqa: ANN401 -
         "_phase1_resources": cached_resources(cls),
         "_phase1_trusted": None,
         "_phase1_manager": None,
-        "request": door.request,
+        "_phase1_lean": True,
+        "_phase1_learnt": None,
+        "_phase1_way": door._phase1_way,  # noqa: SLF001
+        "_phase1_before": {name: vars(cls)[name] for name in _REPLACED if name in vars(cls)},
+        **{name: inspect.getattr_static(door, name) for name in _REPLACED},
     }
     for name, value in doors.items():
         setattr(cls, name, value)
 
 
 def _shut(cls: Any) -> None:  # noqa: ANN401 - a class of the SDK
-    for name in [name for name in vars(cls) if name.startswith("_phase1_")]:
+    before = cls._phase1_before
+    for name in [name for name in vars(cls) if name in _REPLACED or name.startswith("_phase1_")]:
         delattr(cls, name)
-    del cls.request
+    for name, value in before.items():
+        setattr(cls, name, value)

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
 from phase1.doors.background import close_with_loop
+from phase1.doors.lean.learnt import note
 from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.transport import TransportError
 from phase1.engine.transport.family import httpx as sdk_family
@@ -38,10 +39,15 @@ __all__ = [
     "SyncEngineTransport",
     "Turn",
     "async_engine_client",
+    "async_response_of",
     "crossing",
+    "family_of",
+    "next_batch",
     "refusal",
     "sync_engine_client",
+    "sync_response_of",
     "taking_turn",
+    "transport_error",
 ]
 
 # Hop-by-hop, or made anew for the node that gets the call.
@@ -118,10 +124,11 @@ class EngineTransport:
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` through the pool."""
         call = to_call(request, await request.aread(), self._base_path, plain=self._plain)
+        note(str(request.url), call)
         answer = await ask(self._manager, call, request)
         if not isinstance(answer, Answer):
             return answer
-        return _to_response(answer, request, _async_body(family_of(request)))
+        return async_response_of(answer, request)
 
     async def aclose(self) -> None:
         """Nothing of the engine's is closed: the client never owned it."""
@@ -144,11 +151,12 @@ class SyncEngineTransport:
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send `request` through the pool."""
         call = to_call(request, request.read(), self._base_path, plain=self._plain)
+        note(str(request.url), call)
         bridge = crossing.get()
         answer = bridge.wait(ask(self._manager, call, request))
         if not isinstance(answer, Answer):
             return answer
-        return _to_response(answer, request, lambda stream: _sync_body(family_of(request))(stream, bridge))
+        return sync_response_of(answer, request, bridge)
 
     def close(self) -> None:
         """Nothing of the engine's is closed: the client never owned it."""
@@ -178,7 +186,7 @@ async def ask(manager: Manager, call: Call, request: httpx.Request) -> Answer | 
     except Refused as exc:
         return refusal(exc, request)
     except PoolError as exc:
-        raise _to_exception(exc, request) from exc
+        raise transport_error(exc, request) from exc
 
 
 def to_call(request: httpx.Request, body: bytes, base_path: bytes, *, plain: bool = False) -> Call:
@@ -215,6 +223,16 @@ def asked_timeout(timeout: object, *, plain: bool = False) -> float | None:
     return math.inf if read is None else float(read)
 
 
+def async_response_of(answer: Answer, request: httpx.Request) -> httpx.Response:
+    """The answer as httpx has it."""
+    return _to_response(answer, request, _async_body(family_of(request)))
+
+
+def sync_response_of(answer: Answer, request: httpx.Request, bridge: Bridge) -> httpx.Response:
+    """The same for synchronous code."""
+    return _to_response(answer, request, lambda stream: _sync_body(family_of(request))(stream, bridge))
+
+
 def _to_response(answer: Answer, request: httpx.Request, body_of: Callable[[AnswerStream], object]) -> httpx.Response:
     body = {"content": answer.body} if answer.stream is None else {"stream": body_of(answer.stream)}
     headers = [*answer.headers, ("x-should-retry", "false")]
@@ -227,10 +245,10 @@ class _SyncBody:
         self._bridge = bridge
 
     def __iter__(self) -> Iterator[bytes]:
-        chunks = aiter(self._stream)
+        batches = self._stream.batches()
         try:
-            while (chunk := self._bridge.wait(_next(chunks))) is not None:
-                yield chunk
+            while batch := self._bridge.wait(next_batch(batches)):
+                yield b"".join(batch)
         except TransportError as exc:
             raise self.broken(str(exc)) from exc
 
@@ -240,8 +258,11 @@ class _SyncBody:
         self._bridge.finish(self._stream.aclose())
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes | None:
-    return await anext(chunks, None)
+async def next_batch(batches: AsyncIterator[list[bytes]]) -> list[bytes]:
+    """What arrives next; empty at the end."""
+    async for batch in batches:
+        return batch
+    return []
 
 
 class _AsyncBody:
@@ -281,7 +302,8 @@ def refusal(error: Refused, request: httpx.Request) -> httpx.Response:
     return cast("httpx.Response", response)
 
 
-def _to_exception(error: PoolError, request: httpx.Request) -> Exception:
+def transport_error(error: PoolError, request: httpx.Request) -> Exception:
+    """What httpx raises for a failure of the engine."""
     family = family_of(request)
     kind = error.kind if isinstance(error, UpstreamError) else Kind.BROKEN
     if isinstance(error, DeadlineExceeded) or kind in _TIMEOUTS:

@@ -26,6 +26,9 @@ from phase1.doors.background import default_manager
 from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
 from phase1.doors.http import Ours, asked_timeout, async_engine_client, crossing, refusal, sync_engine_client
+from phase1.doors.lean.learnt import Learnt
+from phase1.doors.lean.resources import AsyncLean, Lean
+from phase1.doors.lean.short import Way, falling_back
 from phase1.doors.offloaded import offload_stream
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
@@ -56,6 +59,7 @@ _log = logging.getLogger("phase1")
 
 ClientT = TypeVar("ClientT", bound="openai.OpenAI | openai.AsyncOpenAI")
 
+_SDK = (openai.AsyncOpenAI, openai.OpenAI)
 _KEY_HEADERS = frozenset({"authorization", "api-key"})
 _KEY_GIVERS = ("_api_key_provider", "_azure_ad_token_provider", "_azure_ad_token")
 
@@ -73,21 +77,38 @@ class _Door:
     """The SDK's own class, which views are made of; `None` = the client's."""
     _phase1_resources: frozenset[str]
     """Attributes that hold a client's cached resources, which point back to it."""
+    _phase1_learnt: dict[tuple[str, bool], Learnt] | None = None
+    """What the SDK sends with every call of this client."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - whatever a subclass of the SDK's client takes
         super().__init_subclass__(**kwargs)
-        stock: Any = next((base for base in cls.__mro__[1:] if not issubclass(base, _Door)), object)
+        stock: Any = next(
+            (base for base in cls.__mro__[1:] if issubclass(base, _SDK) and not issubclass(base, _Door)), object
+        )
         cls._phase1_view_class = stock
         # Where the SDK's classes have doors (`everywhere`), `request` is one: what it was stands beside it.
         cls._phase1_request = getattr(stock, "_phase1_request", None) or getattr(stock, "request", None)
         cls._phase1_resources = cached_resources(cls)
+
+    def _phase1_way(self: Any, learnt: Learnt) -> Way | None:
+        """Where a call like the one `learnt` goes; `None` = the ordinary way decides."""
+        unit = unit_of_call(self)
+        manager = unit.manager
+        if learnt.homes is not manager.homes:
+            learnt.home, learnt.homes = _home(self, _Plain, unit), manager.homes
+        home = learnt.home
+        if home is None or not manager.switches.enabled or unit.selection.route is Route.LEGACY:
+            return None
+        other = partial(_has_other_key, self, home)
+        return Way(unit, home, PoolGuard(unit, has_legacy=True, other_credentials=other, timeout=learnt.timeout))
 
     if not TYPE_CHECKING:  # the SDK's own signature says more
 
         def copy(self, **options: Any) -> Any:  # noqa: ANN401
             """The same client with other options; with another key it is no longer the one that was adopted."""
             twin = super().copy(**options)
-            twin.__dict__.update({name: value for name, value in vars(self).items() if name.startswith("_phase1_")})
+            kept = {name: value for name, value in vars(self).items() if name.startswith("_phase1_")}
+            twin.__dict__.update(kept | {"_phase1_learnt": None})
             return twin
 
         with_options = copy
@@ -121,12 +142,19 @@ class _Call:
     def guard(self) -> PoolGuard:
         """Says whether the own way may follow a failure."""
         timeout = timeout_of(self.client, self.options)
-        return PoolGuard(self.unit, has_legacy=True, other_credentials=self._has_other_key, timeout=timeout)
+        other = partial(_has_other_key, self.client, self.home)
+        return PoolGuard(self.unit, has_legacy=True, other_credentials=other, timeout=timeout)
 
-    def _has_other_key(self) -> bool:
-        """Whether the client's own key is none that the pool may have found throttled."""
-        nodes = self.home.nodes if self.home else ()
-        return all(node.api_key not in {"", self.client.api_key} for node in nodes)
+
+def _has_other_key(client: Any, home: Manager | None) -> bool:  # noqa: ANN401
+    """Whether the client's own key is none that the pool may have found throttled."""
+    return all(node.api_key not in {"", client.api_key} for node in (home.nodes if home else ()))
+
+
+class _Plain:
+    """The options of a call without any."""
+
+    headers = None
 
 
 def _call_of(client: Any, options: Any, **kind: Any) -> _Call:  # noqa: ANN401
@@ -135,7 +163,7 @@ def _call_of(client: Any, options: Any, **kind: Any) -> _Call:  # noqa: ANN401
     return _Call(client, partial(request, **kind), options, unit, _home(client, options, unit))
 
 
-class AsyncDoor(_Door):
+class AsyncDoor(AsyncLean, _Door):
     """Mixed into `openai.AsyncOpenAI` and its subclasses: `request` goes to the pool, or stays."""
 
     async def request(
@@ -148,13 +176,15 @@ class AsyncDoor(_Door):
     ) -> Any:  # noqa: ANN401
         """Send one request of any resource."""
         call = _call_of(self, options, cast_to=cast_to, stream=stream, stream_cls=stream_cls)
-        if call.home is None:
-            return await call.own_way()
-        if call.unit.selection.route is Route.LEGACY:
-            with call.unit.legacy_call():
+        if (guard := falling_back.get()) is None:
+            if call.home is None:
                 return await call.own_way()
-        with (guard := call.guard()):
-            return await _by_view(call, call.home)
+            if call.unit.selection.route is Route.LEGACY:
+                with call.unit.legacy_call():
+                    return await call.own_way()
+            with (guard := call.guard()):
+                return await _by_view(call, call.home)
+        falling_back.set(None)
         async with guard.time_left():
             with call.unit.legacy_call():
                 return await call.own_way()
@@ -168,7 +198,7 @@ async def _by_view(call: _Call, home: Manager) -> Any:  # noqa: ANN401
         call.client._platform = view._platform  # noqa: SLF001 - found out in a thread, once per client
 
 
-class SyncDoor(_Door):
+class SyncDoor(Lean, _Door):
     """Mixed into `openai.OpenAI` and its subclasses: `request` goes to the pool without blocking the loop, or stays."""
 
     def request(
@@ -181,12 +211,16 @@ class SyncDoor(_Door):
     ) -> Any:  # noqa: ANN401
         """Send one request of any resource."""
         call = _call_of(self, options, cast_to=cast_to, stream=stream, stream_cls=stream_cls)
+        guard = falling_back.get()
         if call.home is None:
             return call.own_way()
         bridge = bridge_for(call.unit)
         if bridge is None:
             call.unit.manager.events.notify(BlockingCall(calling_site()))
             return call.own_way()
+        if guard is not None:
+            falling_back.set(None)
+            return _own_way_over(bridge, call, guard)
         if call.unit.selection.route is Route.LEGACY:
             return _own_way_over(bridge, call)
         token = crossing.set(bridge)
@@ -303,6 +337,8 @@ def _clone(client: Any, cls: type, resources: frozenset[str]) -> Any:  # noqa: A
 class AsyncOpenAI(AsyncDoor, openai.AsyncOpenAI):
     """`openai.AsyncOpenAI` whose requests go through the pool: same arguments, resources, types and exceptions."""
 
+    _phase1_lean = True
+
     @classmethod
     def bound_to(cls, manager: LLMManager) -> AsyncOpenAI:
         """A client of `manager`'s configured nodes, wherever it is called."""
@@ -323,6 +359,8 @@ class OpenAI(SyncDoor, openai.OpenAI):
     Called inside an `async def` endpoint it suspends the request's task instead of blocking the event loop.
     """
 
+    _phase1_lean = True
+
 
 def adopted(client: ClientT) -> ClientT:
     """The same client with a door, trusted to mean the app's nodes. The one given stays as it is."""
@@ -339,5 +377,7 @@ def _pooled_class(client_class: Hashable) -> Any:  # noqa: ANN401 - a class of t
     if issubclass(cls, _Door):
         return cls
     door = AsyncDoor if issubclass(cls, openai.AsyncOpenAI) else SyncDoor
-    namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    namespace: dict[str, Any] = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    if cls in {openai.OpenAI, openai.AsyncOpenAI}:
+        namespace["_phase1_lean"] = True
     return type(cls.__name__, (door, cls), namespace)

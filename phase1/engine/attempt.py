@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from phase1.engine.call import Call
-from phase1.engine.sse import EventSplitter, Progress, StreamReader, error_event, is_keep_alive
+from phase1.engine.sse import BROKEN_EVENT, EventSplitter, Progress, StreamReader
 from phase1.engine.transport import Broken, NeverSent, Transport, TransportError, WireRequest, WireResponse
 from phase1.policy.classify import Kind, Outcome, outcome_of_error, outcome_of_status, retry_after_seconds
 
@@ -61,7 +61,7 @@ async def try_once(
         async with asyncio.timeout_at(None if ends_at == math.inf else ends_at):
             response = await transport.send(request)
             opened.append(response)
-            attempt = await _receive(response, clocks)
+            attempt = await _receive(response, clocks, skims=call.parsed)
     except TimeoutError as exc:
         kind = Kind.FIRST_TOKEN_TIMEOUT if first_token_at < expires_at else Kind.TIMEOUT
         attempt = Attempt(Outcome(kind), error=exc)
@@ -85,13 +85,13 @@ async def _close(*responses: WireResponse) -> None:
             await response.aclose()
 
 
-async def _receive(response: WireResponse, clocks: Clocks) -> Attempt:
+async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> Attempt:
     headers = dict(response.headers)
     content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
     if response.status not in _SUCCESS:
         return await _receive_error(response, headers)
     if content_type == "text/event-stream":
-        return await _receive_stream(response, _EventSource(response), clocks.idle)
+        return await _receive_stream(response, _EventSource(response, skims=skims), clocks.idle)
     if content_type == "application/json" or content_type.endswith("+json"):
         return await _receive_json(response)
     if content_type == "text/html":
@@ -99,12 +99,8 @@ async def _receive(response: WireResponse, clocks: Clocks) -> Attempt:
     return await _receive_stream(response, _OpaqueSource(response), clocks.idle)
 
 
-async def _read(response: WireResponse) -> bytes:
-    return b"".join([chunk async for chunk in response.body()])
-
-
 async def _receive_error(response: WireResponse, headers: Mapping[str, str]) -> Attempt:
-    body = await _read(response)
+    body = await response.read()
     code, type_ = _error_code(body)
     outcome = outcome_of_status(
         response.status, code=code, type_=type_, retry_after=retry_after_seconds(headers, now=time.time())
@@ -128,7 +124,7 @@ def _code_and_type(error: Mapping[str, object]) -> tuple[str | None, str | None]
 
 
 async def _receive_json(response: WireResponse) -> Attempt:
-    body = await _read(response)
+    body = await response.read()
     if body and body.rstrip()[-1:] not in {b"}", b"]", b'"'} and not _is_json(body):
         return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("the JSON answer is cut off"))
     if b'"error"' in body and (error := _error_instead(body)) is not None:
@@ -180,41 +176,61 @@ def _answer_in_band(response: WireResponse, outcome: Outcome, error: Mapping[str
 class _EventSource:
     """A stream of server-sent events, read up to its first content by `begin`."""
 
-    def __init__(self, response: WireResponse) -> None:
+    def __init__(self, response: WireResponse, *, skims: bool) -> None:
         self.response = response
         self.held: list[bytes] = []
-        self._reader = StreamReader()
-        self._events = self._read_events()
+        self._reader = StreamReader(skims=skims)
+        self._splitter = EventSplitter()
+        self._chunks = response.body()
+        self._unread: list[bytes] = []
+        self._malformed: ValueError | None = None
 
-    async def _read_events(self) -> AsyncIterator[bytes]:
-        splitter = EventSplitter()
-        async for chunk in self.response.body():
-            for event in splitter.feed(chunk):
-                self._reader.read(event)
-                yield event
-        if splitter.rest().strip():  # servers forget the last blank line
-            for event in splitter.feed(b"\n\n"):
-                self._reader.read(event)
-                yield event
+    async def _arrived(self) -> list[bytes]:
+        """Whole events that nobody has looked at; empty at the end."""
+        if events := self._unread:
+            self._unread = []
+            return events
+        async for chunk in self._chunks:
+            if events := self._splitter.feed(chunk):
+                return events
+        # Servers forget the last blank line.
+        return self._splitter.feed(b"\n\n") if self._splitter.rest().strip() else []
 
     async def begin(self) -> Outcome:
         """Read until content, an end or a failure. OK means: pass on what is held and go on."""
         try:
-            async for event in self._events:
-                if is_keep_alive(event):
-                    continue  # there is nobody yet whom it would keep
-                self.held.append(event)
-                if self._reader.progress is not Progress.WAITING or len(self.held) >= _MAX_HELD_EVENTS:
-                    break
-            else:
-                return Outcome(Kind.EMPTY, status=self.response.status)
+            while events := await self._arrived():
+                if self._hold(events):
+                    return self.said or Outcome(Kind.OK, status=self.response.status)
         except ValueError:
             return Outcome(Kind.TRUNCATED, status=self.response.status)
-        return self.said or Outcome(Kind.OK, status=self.response.status)
+        return Outcome(Kind.EMPTY, status=self.response.status)
 
-    async def more(self) -> bytes | None:
-        """The next event; `None` at the end."""
-        return await anext(self._events, None)
+    def _hold(self, events: list[bytes]) -> bool:
+        """Hold events up to the one that decides; whether there was one. What comes after it stays unread."""
+        for number, event in enumerate(events, start=1):
+            if not self._reader.read(event):
+                continue  # a keep-alive: there is nobody yet whom it would keep
+            self.held.append(event)
+            if self._reader.progress is not Progress.WAITING or len(self.held) >= _MAX_HELD_EVENTS:
+                self._unread = events[number:]
+                return True
+        return False
+
+    async def more(self) -> list[bytes]:
+        """The events that came next; empty at the end. Raises `ValueError` at one that is malformed, not before it."""
+        if self._malformed is not None:
+            raise self._malformed
+        events = await self._arrived()
+        for number, event in enumerate(events):
+            try:
+                self._reader.read(event)
+            except ValueError as exc:
+                if not number:
+                    raise
+                self._malformed = exc
+                return events[:number]
+        return events
 
     def final(self) -> Outcome:
         """What a stream that has ended, after its first content, came to."""
@@ -235,8 +251,7 @@ class _EventSource:
         """The upstream's own error, told to the caller like every other event."""
         return self._reader.error
 
-    last_word = error_event(message="the upstream's stream broke before its end", code="phase1_stream_broken")
-    """The event that ends a broken stream honestly: the SDK raises it."""
+    last_word = BROKEN_EVENT
 
 
 class _OpaqueSource:
@@ -258,9 +273,11 @@ class _OpaqueSource:
         self.held.append(first)
         return Outcome(Kind.OK, status=self.response.status)
 
-    async def more(self) -> bytes | None:
-        """The next chunk; `None` at the end."""
-        return await anext(self._bytes, None)
+    async def more(self) -> list[bytes]:
+        """The next chunk; empty at the end."""
+        async for chunk in self._bytes:
+            return [chunk]
+        return []
 
     def final(self) -> Outcome:
         """A whole body."""
@@ -282,24 +299,29 @@ class _LiveStream:
         """What it came to; of a stream that was left early, what the answer had said by then."""
         return self._outcome or self._source.said or Outcome(Kind.CANCELLED)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be asked of the upstream: what `batches` still yields is the last word."""
+        return self._outcome is not None
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
         """What was held back, then the rest. A break ends with an error event, or raises where events mean nothing.
 
         What breaks after the answer's last word loses nothing.
         """
-        yield b"".join(self._source.held)
+        yield self._source.held
         try:
-            while (chunk := await self._next()) is not None:
-                yield chunk
+            while batch := await self._next():
+                yield batch
             self._outcome = self._source.final()
         except (TimeoutError, TransportError, ValueError) as exc:
             self._outcome = self._source.said or Outcome(Kind.BROKEN_AFTER_TOKEN)
             if self._source.last_word is None:
                 raise Broken("the body broke before its end") from exc
         if self._outcome.kind is Kind.BROKEN_AFTER_TOKEN:
-            yield self._source.last_word or b""
+            yield [self._source.last_word or b""]
 
-    async def _next(self) -> bytes | None:
+    async def _next(self) -> list[bytes]:
         async with asyncio.timeout(self._idle):
             return await self._source.more()
 

@@ -20,7 +20,8 @@ class Call:
     `path` is relative to a node's base URL and starts with a slash, query included. `headers` carry no credentials
     and nothing hop-by-hop, names lower case. `timeout` is what the app asked for explicitly, in seconds: it replaces
     `LLM_REQUEST_DEADLINE` (`inf` = none); `None` = it did not ask. `credentials` are the header fields that the
-    client would have sent by itself, for a node that has no key of its own.
+    client would have sent by itself, for a node that has no key of its own. `parsed`: the caller parses every event
+    of a stream, so that the engine need not.
     """
 
     method: str
@@ -30,13 +31,18 @@ class Call:
     timeout: float | None = None
     streams: bool = False
     credentials: Sequence[tuple[str, str]] = field(default=(), repr=False)
+    parsed: bool = False
 
 
 class StreamSource(Protocol):
-    """Where the chunks of a streamed answer come from."""
+    """Where a streamed answer comes from."""
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Chunks to pass on. Ends or raises when the stream does."""
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """What has arrived, to be passed on: whole events, or pieces of bytes. Ends or raises when the stream does."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether `batches` has nothing to yield any more but a last word of ours."""
 
     async def aclose(self) -> None:
         """Close the upstream response."""
@@ -47,7 +53,7 @@ class StreamSource(Protocol):
 
 
 class AnswerStream:
-    """The body of a streamed answer: iterate once, close at any time.
+    """The body of a streamed answer: iterate once, by bytes or by `batches`; close at any time.
 
     `on_end` is called exactly once with the outcome, also when the caller goes away, is cancelled, or drops the
     stream without reading it. A caller who leaves after the last word (the SDK does at `[DONE]`) has had it whole.
@@ -61,9 +67,16 @@ class AnswerStream:
         self._loop = asyncio.get_running_loop()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for batch in self.batches():
+            yield b"".join(batch)
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """What has arrived, as it came: whole server-sent events, or pieces of other bytes."""
         try:
-            async for chunk in self._source.chunks():
-                yield chunk
+            async for batch in self._source.batches():
+                if self._source.ended:
+                    await self.aclose()  # the SDK of openai 1 does not come back after an error event
+                yield batch
         except TransportError:
             raise
         except Exception:
@@ -72,9 +85,12 @@ class AnswerStream:
         finally:
             await self.aclose()
 
-    async def aclose(self) -> None:
-        """Stop here: the upstream connection is closed, the slot released."""
-        self._settle(self._source.outcome)
+    async def aclose(self, outcome: Outcome | None = None) -> None:
+        """Stop here: the upstream connection is closed, the slot released.
+
+        `outcome`: what the caller found it to be; `None` = what it says itself.
+        """
+        self._settle(outcome or self._source.outcome)
         await self._source.aclose()
 
     def _settle(self, outcome: Outcome) -> None:

@@ -18,7 +18,7 @@ from enum import Enum, auto
 
 from pydantic_core import from_json
 
-__all__ = ["EventSplitter", "EventTooLarge", "Progress", "StreamReader", "error_event", "is_keep_alive"]
+__all__ = ["BROKEN_EVENT", "EventSplitter", "EventTooLarge", "Progress", "StreamReader", "error_event", "fields_of"]
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\r\n\n|\n\r\n")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
@@ -59,6 +59,8 @@ _PRELUDE_TYPES = frozenset(
         "thread.message.in_progress",
     }
 )
+_THE_ONLY_ONE = {"0"}
+_SAYS_MORE = b'"choices":[{"index":0,'
 _TYPED_PREFIXES = ("response.", "thread.", "speech.", "transcript.", "image_")
 
 
@@ -111,12 +113,14 @@ class Progress(Enum):
 class StreamReader:
     """What the events of one stream mean.
 
-    `progress` goes back from FINISHED to STARTED only when another choice (`n > 1`) begins to speak.
+    `progress` goes back from FINISHED to STARTED only when another choice (`n > 1`) begins to speak. `skims`: whoever
+    gets the events parses each of them, so that here it is enough to see that an answer goes on.
     """
 
-    __slots__ = ("_speaking", "checkable", "error", "progress")
+    __slots__ = ("_skims", "_speaking", "checkable", "error", "progress")
 
-    def __init__(self) -> None:
+    def __init__(self, *, skims: bool = False) -> None:
+        self._skims = skims
         self._speaking: set[str] = set()
         self.progress = Progress.WAITING
         self.error: dict[str, object] | None = None
@@ -124,22 +128,46 @@ class StreamReader:
         self.checkable = False
         """Whether this kind of stream says when it is finished: only then is a missing end a failure."""
 
-    def read(self, event: bytes) -> None:
-        """Take note of one whole event. Raises `ValueError` when its payload is not JSON."""
-        name, data = _fields(event)
-        if not data or self.progress is Progress.FAILED:
-            return
+    def read(self, event: bytes) -> bool:
+        """Take note of one whole event; False if there is nothing in it (comments, keep-alives, `retry`).
+
+        Raises `ValueError` when its payload is not JSON.
+        """
+        if self._skims and self._goes_on(event):
+            return True
+        name, data = fields_of(event)
+        if not data:
+            return False
         if data.startswith(b"[DONE]"):
             self._done()
-            return
-        payload = from_json(data)
+        elif self.progress is not Progress.FAILED:
+            self._read_data(name, from_json(data))
+        return True
+
+    def _goes_on(self, event: bytes) -> bool:
+        """Whether the only choice of a chat completion just says more.
+
+        What is looked for stands in no string: quotes are escaped there.
+        """
+        return (
+            self.progress is Progress.STARTED
+            and self._speaking == _THE_ONLY_ONE
+            and event.startswith(b"data: {")
+            and event.endswith(b"}\n\n")
+            and _SAYS_MORE in event
+            and event.count(b'"finish_reason"') == 1
+            and b'"finish_reason":null' in event
+            and b'"error"' not in event
+        )
+
+    def _read_data(self, name: str, payload: object) -> None:
         if isinstance(payload, dict):
             self._read_payload(name, payload)
         else:
             self._advance(Progress.STARTED)
 
     def _done(self) -> None:
-        # [DONE] ends any stream that has begun; alone it is an empty stream.
+        # [DONE] ends any stream that has begun; alone it is an empty stream. A failed one stays failed.
         if self.progress is Progress.STARTED:
             self.progress = Progress.FINISHED
         self.checkable = True
@@ -195,12 +223,8 @@ def _says_something(delta: object) -> bool:
     return isinstance(delta, dict) and any(value for key, value in delta.items() if key != "role")
 
 
-def is_keep_alive(event: bytes) -> bool:
-    """Whether there is nothing to dispatch: comments, `retry`, an event without data."""
-    return not _fields(event)[1]
-
-
-def _fields(event: bytes) -> tuple[str, bytes]:
+def fields_of(event: bytes) -> tuple[str, bytes]:
+    """The name and the data of one whole event; both may be empty."""
     name = ""
     data: list[bytes] = []
     for line in _LINE_END.split(event):
@@ -215,3 +239,7 @@ def error_event(*, message: str, code: str) -> bytes:
     """One event that the SDK raises as `openai.APIError`: an honest end of a stream that broke."""
     error = {"message": message, "type": "phase1_error", "param": None, "code": code}
     return b"data: " + json.dumps({"error": error}).encode() + b"\n\n"
+
+
+BROKEN_EVENT = error_event(message="the upstream's stream broke before its end", code="phase1_stream_broken")
+"""The event that ends a broken stream honestly: the SDK raises it."""

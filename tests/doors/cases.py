@@ -38,7 +38,7 @@ async def chat_stream(client: Any) -> Any:
     stream = await given(client.chat.completions.create(model="m", messages=HELLO, stream=True))
     chunks = await items(stream)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "".join(CHAT_STREAM)
-    return type(stream), chunks
+    return next(cls for cls in type(stream).__mro__ if cls.__module__.partition(".")[0] == "openai"), chunks
 
 
 async def chat_stream_left_early(client: Any) -> Any:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar
@@ -106,6 +107,15 @@ class Provider:
     def answers(self, *script: Script) -> None:
         """What to answer from now on; nothing = as the API would."""
         self._script = list(script) or [usual_answer]
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Inside, it answers as usual, and remembers nothing of it."""
+        script, self._script = self._script, [usual_answer]
+        seen = list(self.requests)
+        yield
+        self._script = script
+        self.requests[:] = seen
 
     def party(self, number: int) -> None:
         """Answer nobody until so many requests are there at the same time."""

@@ -17,7 +17,7 @@ from phase1.doors.sdk import AsyncDoor, SyncDoor
 
 from .cases import CASES, HELLO, Case
 from .provider import Provider
-from .test_sdk_same import outcome, wire
+from .same import outcome, wire
 from .world import APP_KEY, app_request, bounded, given, manager_of, no_fallback
 
 pytest_plugins = ["tests.doors.providing"]

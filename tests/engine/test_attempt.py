@@ -11,6 +11,7 @@ import pytest
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
+from phase1.engine.sse import BROKEN_EVENT
 from phase1.engine.transport import Broken, NeverSent
 from phase1.engine.transport.mock import MockResponse
 from phase1.policy.classify import Kind
@@ -64,7 +65,7 @@ async def kind_of(step: Step, call: Call = CHAT, *, within: float = 55.0) -> Kin
 async def read(attempt: Attempt) -> bytes:
     """A whole stream."""
     assert attempt.stream is not None
-    return b"".join([chunk async for chunk in attempt.stream.chunks()])
+    return b"".join([event async for batch in attempt.stream.batches() for event in batch])
 
 
 # -- whole answers
@@ -334,7 +335,7 @@ async def test_nothing_is_handed_out_before_the_first_content() -> None:
     attempt = await attempted.make(STREAMED_CHAT)
     assert attempted.seconds == pytest.approx(10.0)
     assert attempt.stream is not None
-    assert await anext(attempt.stream.chunks()) == role + first
+    assert await anext(attempt.stream.batches()) == [role, first]
 
 
 async def test_whole_stream_comes_through_byte_for_byte() -> None:
@@ -359,6 +360,15 @@ async def test_stream_without_content_is_empty(chunks: list[bytes]) -> None:
 async def test_broken_event_before_the_content_is_truncated(chunk: bytes) -> None:
     """Also one that the end of the stream has cut."""
     assert await kind_of(streamed(*chat_events()[:1], chunk), STREAMED_CHAT) is Kind.TRUNCATED
+
+
+async def test_broken_event_after_the_content_loses_nothing_before_it() -> None:
+    """Though all of it came in one packet."""
+    good = chat_events("hel", "lo")[:3]
+    attempt = await Attempted(streamed(b"".join(good[:2]), good[2] + b"data: oops\n\n")).make(STREAMED_CHAT)
+    assert await read(attempt) == b"".join(good) + BROKEN_EVENT
+    assert attempt.stream is not None
+    assert attempt.stream.outcome.kind is Kind.BROKEN_AFTER_TOKEN
 
 
 async def test_connection_that_breaks_before_the_content_is_broken() -> None:

@@ -295,6 +295,7 @@ async def held(upstream: Upstream) -> tuple[int, int, int]:
 
 
 @real_transports
+@pytest.mark.timeout(300)  # a loaded machine, under coverage
 async def test_thousand_managers_leave_nothing_behind(upstream: Upstream, transport: str) -> None:
     """Each is built, answers over a real connection, and is closed: no task, thread, socket or object is left."""
     alive: list[weakref.ref[Manager]] = []

@@ -43,7 +43,7 @@ def thread(*names: str) -> list[bytes]:
 def progress(*events: bytes) -> list[Progress]:
     """How far the stream has come after each event."""
     reader = StreamReader()
-    return [reader.progress for event in events if reader.read(event) is None]
+    return [(reader.read(event), reader.progress)[1] for event in events]
 
 
 def after(*events: bytes) -> StreamReader:
@@ -336,3 +336,44 @@ def test_no_json_surprises_the_reader(events: list[tuple[object, str | None]]) -
         assert not (begun and reader.progress is WAITING)
         begun = reader.progress is not WAITING
         assert (reader.error is not None) is (reader.progress is FAILED)
+
+
+# -- skimming
+
+
+SPACES = st.sampled_from([(", ", ": "), (",", ":")])
+CHOICES = st.one_of(
+    st.builds(says, st.sampled_from(["", "a", 'x"finish_reason":null', '"error"', "}\n"])),
+    st.builds(says, st.just("b"), st.sampled_from([0, 1])),
+    st.builds(ends, st.sampled_from([0, 1]), st.sampled_from(["stop", "length"])),
+    st.just(
+        {"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}, "finish_reason": None}
+    ),
+)
+PAYLOADS = st.one_of(
+    st.builds(lambda choices: {"choices": choices}, st.lists(CHOICES, max_size=2)),
+    st.builds(
+        lambda choices: {"id": "x", "choices": choices, "usage": None}, st.lists(CHOICES, min_size=1, max_size=2)
+    ),
+    st.just({"error": {"message": "no", "code": "c"}}),
+    st.just({"choices": [], "usage": {"total_tokens": 3}}),
+)
+
+
+@given(st.lists(st.tuples(PAYLOADS, SPACES), max_size=8), st.booleans())
+def test_skimming_comes_to_the_same(payloads: list[tuple[dict[str, object], tuple[str, str]]], done: bool) -> None:  # noqa: FBT001
+    """Whatever a chat stream says, a reader that skims knows as much of it after each event."""
+    events = [f"data: {json.dumps(payload, separators=spaces)}\n\n".encode() for payload, spaces in payloads]
+    whole, skimming = StreamReader(), StreamReader(skims=True)
+    for event in [*events, *([b"data: [DONE]\n\n"] if done else [])]:
+        assert whole.read(event) == skimming.read(event)
+        assert (whole.progress, whole.error, whole.checkable) == (skimming.progress, skimming.error, skimming.checkable)
+
+
+def test_skimming_reads_no_json_where_an_answer_just_goes_on() -> None:
+    """Whoever parses it finds out; what does more than go on is read."""
+    reader = StreamReader(skims=True)
+    reader.read(b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n')
+    assert reader.read(b'data: {"choices":[{"index":0,"delta":{broken},"finish_reason":null}]}\n\n')
+    with pytest.raises(ValueError, match="key must be a string"):
+        reader.read(b'data: {"choices":[{"index":0,"delta":{broken},"finish_reason":"stop"}]}\n\n')

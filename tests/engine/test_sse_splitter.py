@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from phase1.engine.sse import EventSplitter, EventTooLarge, error_event, is_keep_alive
+from phase1.engine.sse import EventSplitter, EventTooLarge, StreamReader, error_event
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20)
@@ -120,13 +120,13 @@ def test_large_event_in_many_pieces_is_scanned_once() -> None:
 )
 def test_keep_alive_dispatches_nothing(event: bytes) -> None:
     """Comments, fields that only the browser wants, an event without data."""
-    assert is_keep_alive(event)
+    assert not StreamReader().read(event)
 
 
 @pytest.mark.parametrize("event", [b"data: 1\n\n", b": hello\ndata: {}\n\n", b"event: ping\ndata: {}\n\n"])
 def test_event_with_data_is_no_keep_alive(event: bytes) -> None:
     """Also when there is a comment beside it."""
-    assert not is_keep_alive(event)
+    assert StreamReader().read(event)
 
 
 def test_error_event_is_what_the_sdk_reads_as_an_error() -> None:

@@ -300,9 +300,10 @@ class Misbehaving:
         self._chunk = chunk
         self._close = close
         self.outcome = Outcome(Kind.CANCELLED)
+        self.ended = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        yield b"x"
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        yield [b"x"]
         if self._chunk:
             raise self._chunk
 

@@ -48,6 +48,7 @@ def test_each_fact_is_counted_in_its_place() -> None:
         BreakerChanged("active", "disabled", 1, "consecutive_failures", enforced=True),
         NodeChanged("a", up=False, kind="node_refused"),
         NodeChanged("a", up=True, kind="ok"),
+        NodeChanged("a", up=False, kind="node_refused"),
     )
     assert tally.routes == {("pool", "split"): 2, ("legacy", "split"): 1}
     assert tally.attempts == {("a", "primary", "server_error"): 1, ("b", "retry", "ok"): 1}
@@ -56,7 +57,7 @@ def test_each_fact_is_counted_in_its_place() -> None:
     assert tally.legacy == {"ok": 1, "openai.APIError": 1}
     assert tally.blocking_sites == {"app.py:7": 1}
     assert tally.transitions == {"disabled": 1}
-    assert tally.node_alarms == {"a": 1}
+    assert tally.node_alarms == {"a": 2}
     assert list(tally.pool_seconds) == [1.0]
     assert list(tally.queue_seconds) == [0.0, 0.0]
     assert list(tally.legacy_seconds) == [2.0, 3.0]
@@ -74,14 +75,14 @@ def test_latency_is_none_where_nothing_was_measured() -> None:
 
 
 def test_latency_is_mean_and_percentiles() -> None:
-    """Of a hundred answers from 0.01 to 1 s, whatever their order."""
-    tally = tally_of(*(call(number / 100, queued=0.5) for number in range(100, 0, -1)))
+    """Of two hundred answers from 0.01 to 2 s, whatever their order."""
+    tally = tally_of(*(call(number / 100, queued=0.5) for number in range(200, 0, -1)))
     assert tally.latency()["pool"] == {
-        "count": 100,
-        "mean": pytest.approx(0.505),
-        "p50": 0.51,
-        "p95": 0.96,
-        "p99": 1.0,
+        "count": 200,
+        "mean": pytest.approx(1.005),
+        "p50": 1.01,
+        "p95": 1.91,
+        "p99": 1.99,
     }
     assert tally.latency()["queue"]["p99"] == 0.5
 

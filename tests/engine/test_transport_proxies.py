@@ -66,9 +66,10 @@ def test_lower_case_wins(variables: SetVariables) -> None:
 
 
 def test_address_without_a_scheme_is_a_plain_proxy(variables: SetVariables) -> None:
-    """As many write it."""
-    variables(HTTPS_PROXY="proxy.local:3128")
+    """As many write it; a scheme is read in any case."""
+    variables(HTTPS_PROXY="proxy.local:3128", HTTP_PROXY="HTTPS://proxy.local")
     assert before("https://host/") == "http://proxy.local:3128"
+    assert before("http://host/") == "https://proxy.local"
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def post(url: str, *headers: tuple[str, str], body: bytes = b"{}", method: str =
 async def read(response: WireResponse) -> bytes:
     """The body; the response is closed."""
     try:
-        return b"".join([chunk async for chunk in response.body()])
+        return await response.read()
     finally:
         await response.aclose()
 

@@ -36,7 +36,11 @@ class Broken(TransportError):
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """One request to one upstream. Header names are lower case."""
+    """One request to one upstream.
+
+    Header names are lower case. Host, length and the codings that it can decode (`accept-encoding`) are the
+    transport's to say; everything else goes out as it stands here, in this order, and nothing is added.
+    """
 
     method: str
     url: str
@@ -45,7 +49,7 @@ class WireRequest:
 
 
 class WireResponse(Protocol):
-    """One answer. `body` may be iterated once; `aclose` may be called at any time, and more than once."""
+    """One answer. Ask for its body once, by `read` or by `body`; `aclose` at any time, and more than once."""
 
     @property
     def status(self) -> int:
@@ -54,6 +58,9 @@ class WireResponse(Protocol):
     @property
     def headers(self) -> Headers:
         """Header fields in wire order, names lower case, `content-encoding` already undone."""
+
+    async def read(self) -> bytes:
+        """The whole body, decoded. Raises `Broken` when the connection ends early."""
 
     def body(self) -> AsyncIterator[bytes]:
         """Decoded chunks. Raises `Broken` when the connection ends early."""

@@ -143,6 +143,10 @@ class HttpxResponse:
         self.status = response.status_code
         self.headers: Headers = passed_on(response.headers.raw, undone)
 
+    async def read(self) -> bytes:
+        """The whole body."""
+        return b"".join([chunk async for chunk in self.body()])
+
     async def body(self) -> AsyncIterator[bytes]:
         """Decoded chunks as they come."""
         left_coded = any(name == "content-encoding" for name, _ in self.headers)

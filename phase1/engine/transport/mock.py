@@ -24,6 +24,10 @@ class MockResponse:
     chunks: Iterable[bytes | Exception | Awaitable[None]] = ()
     closed: bool = field(default=False, init=False)
 
+    async def read(self) -> bytes:
+        """The chunks in one piece."""
+        return b"".join([chunk async for chunk in self.body()])
+
     async def body(self) -> AsyncIterator[bytes]:
         """The chunks, one by one."""
         for chunk in self.chunks:

@@ -8,7 +8,7 @@ below them), `.name` or `*.name` (only those below it), addresses, networks, eac
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Self
@@ -90,7 +90,7 @@ def _proxy(scheme: str, value: str) -> Proxy:
         usable = False
     if not usable:
         raise ConfigurationError(f"{proxy}: must be the URL of a proxy, http://host:port or https://host:port")
-    return proxy
+    return replace(proxy, url=parts.geturl())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,144 @@
+"""The short way of one call: which calls may take it, and what happens when the pool has no answer for them?
+
+    create(**arguments)
+        plain?  no → the SDK's ordinary way, which ends in the door's `request`
+        learnt? no → the ordinary way once, with the transport taking notes
+        pool?   no → the ordinary way
+        → bytes → engine → object
+
+A failure that legacy may answer goes the ordinary way too: the door's `request` finds the guard in `falling_back`, and
+does not ask the pool a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from phase1.doors.background import close_with_loop
+from phase1.doors.bridge import bridge_for
+from phase1.doors.http import async_response_of, sync_response_of, taking_turn
+from phase1.doors.lean.answers import Asked, events_of, model_of
+from phase1.doors.lean.learnt import NOT_YET, learn, recall
+from phase1.doors.lean.streams import LeanAsyncStream, LeanStream
+from phase1.doors.lean.wish import Resource, body_of
+from phase1.engine.call import Answer
+from phase1.exceptions import PoolError
+
+if TYPE_CHECKING:
+    from phase1.doors.bridge import Bridge
+    from phase1.doors.guard import PoolGuard
+    from phase1.doors.unit import Unit
+    from phase1.engine.manager import Manager
+
+__all__ = ["Way", "ask", "ask_blocking", "falling_back"]
+
+Arguments = dict[str, Any]
+
+falling_back: ContextVar[PoolGuard | None] = ContextVar("phase1_falling_back", default=None)
+"""The guard of a call whose answer legacy is to give: the pool has been asked."""
+
+_YES_OR_NO = (True, False, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where one call goes: for whom, to which nodes, and who says whether legacy may answer instead."""
+
+    unit: Unit
+    home: Manager
+    guard: PoolGuard
+
+
+async def ask(client: Any, resource: Resource, arguments: Arguments, ordinary: Callable[..., Awaitable[Any]]) -> Any:  # noqa: ANN401 - the SDK's
+    """`resource` of an asynchronous client, called with `arguments`; `ordinary` is the SDK's method."""
+    asked = _asked(client, resource, arguments)
+    if asked is None:
+        return await ordinary(**arguments)
+    if asked.learnt is NOT_YET:
+        with learn(client, asked.what):
+            return await ordinary(**arguments)
+    way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
+    if way is None:
+        return await ordinary(**arguments)
+    with way.guard:
+        return await _result(asked, await _send(way.home, asked))
+    with _legacy_answers(way.guard):
+        return await ordinary(**arguments)
+
+
+def ask_blocking(client: Any, resource: Resource, arguments: Arguments, ordinary: Callable[..., Any]) -> Any:  # noqa: ANN401
+    """The same for a synchronous client."""
+    asked = _asked(client, resource, arguments)
+    if asked is None:
+        return ordinary(**arguments)
+    if asked.learnt is NOT_YET:
+        with learn(client, asked.what):
+            return ordinary(**arguments)
+    way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
+    bridge = bridge_for(way.unit) if way is not None else None
+    if way is None or bridge is None:
+        return ordinary(**arguments)
+    with way.guard:
+        return _result_over(bridge, asked, bridge.wait(_send(way.home, asked)))
+    with _legacy_answers(way.guard):
+        return ordinary(**arguments)
+
+
+def _asked(client: Any, resource: Resource, arguments: Arguments) -> Asked | None:  # noqa: ANN401
+    """The call, if it may go the short way."""
+    if "_phase1_lean" not in type(client).__dict__:  # not inherited: a subclass, Azure's or the app's, may do anything
+        return None
+    stream = arguments.get("stream")
+    body = body_of(resource, arguments) if stream in _YES_OR_NO else None
+    if body is None:
+        return None
+    what = (resource.name, bool(stream))
+    return Asked(client, resource, recall(client, what), body, bool(stream))
+
+
+@contextlib.contextmanager
+def _legacy_answers(guard: PoolGuard) -> Iterator[None]:
+    token = falling_back.set(guard)
+    try:
+        yield
+    finally:
+        falling_back.reset(token)
+
+
+async def _send(home: Manager, asked: Asked) -> Answer:
+    """Raises what the SDK raises."""
+    turn = taking_turn.get()
+    close_with_loop(home)
+    try:
+        return await home.send(asked.call(), key=turn.key, share=turn.share)
+    except PoolError as exc:
+        error = asked.raised(exc)
+        raise error from error.__cause__
+
+
+async def _result(asked: Asked, answer: Answer) -> Any:  # noqa: ANN401
+    if (model := model_of(asked, answer)) is not None:
+        return model
+    if (events := events_of(asked, answer)) is not None:
+        return LeanAsyncStream(asked, answer, events)
+    response = async_response_of(answer, asked.request())
+    if answer.stream is not None and not asked.stream:
+        await response.aread()
+    return await asked.made_by_the_sdk(response, openai.AsyncStream)
+
+
+def _result_over(bridge: Bridge, asked: Asked, answer: Answer) -> Any:  # noqa: ANN401
+    if (model := model_of(asked, answer)) is not None:
+        return model
+    if (events := events_of(asked, answer)) is not None:
+        return LeanStream(asked, answer, events, bridge)
+    response = sync_response_of(answer, asked.request(), bridge)
+    if answer.stream is not None and not asked.stream:
+        response.read()
+    return asked.made_by_the_sdk(response, openai.Stream)
