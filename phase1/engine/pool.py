@@ -21,6 +21,7 @@ from http import HTTPStatus
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
 from phase1.engine.node import Client, Node
+from phase1.engine.transport import Fields
 from phase1.events import AttemptFinished, Events, NodeChanged
 from phase1.policy.budget import RetryBudget
 from phase1.policy.classify import Kind, Outcome, Verdict, judge
@@ -224,7 +225,7 @@ def _still_cooling(reset_in: float) -> Attempt:
     return Attempt(
         Outcome(Kind.RATE_LIMIT, status=429, code="rate_limit_exceeded", retry_after=reset_in),
         status=429,
-        headers=(("content-type", "application/json"), ("retry-after", str(seconds))),
+        headers=Fields.of([("content-type", "application/json"), ("retry-after", str(seconds))]),
         body=json.dumps({"error": error}).encode(),
     )
 

@@ -99,7 +99,7 @@ def model_of(asked: Asked, answer: Answer) -> BaseModel | None:
         return None
     result = validated(asked.resource.result, answer.body)
     if result is not None:
-        add_request_id(result, _field(answer, "x-request-id"))  # type: ignore[arg-type]  # the SDK's own BaseModel
+        add_request_id(result, answer.headers.get("x-request-id"))  # type: ignore[arg-type]  # the SDK's own BaseModel
     return result
 
 
@@ -107,11 +107,7 @@ def events_of(asked: Asked, answer: Answer) -> AnswerStream | None:
     """The answer's server-sent events, if they were asked for and came."""
     if not asked.stream or answer.stream is None:
         return None
-    return answer.stream if (_field(answer, "content-type") or "").startswith("text/event-stream") else None
-
-
-def _field(answer: Answer, name: str) -> str | None:
-    return next((value for field, value in answer.headers if field == name), None)
+    return answer.stream if (answer.headers.get("content-type") or "").startswith("text/event-stream") else None
 
 
 def validated(cls: type[BaseModel], data: bytes) -> BaseModel | None:
