@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from phase1.doors.lean.learnt import Learnt
-    from phase1.doors.lean.wish import Resource
+    from phase1.doors.lean.wish import Coded, Resource
 
 __all__ = ["Asked", "events_of", "model_of", "validated"]
 
@@ -39,6 +39,7 @@ class Asked:
     learnt: Learnt
     body: bytes
     stream: bool
+    coded: Coded | None
 
     @property
     def what(self) -> tuple[str, bool]:
@@ -86,7 +87,11 @@ class Asked:
             raise self.status_error(response) from None
         return self.client._process_response(  # noqa: SLF001
             cast_to=self.resource.result,
-            options=FinalRequestOptions.construct(method="post", url=self.learnt.path),
+            options=FinalRequestOptions.construct(  # type: ignore[call-arg]  # an attribute without an annotation
+                method="post",
+                url=self.learnt.path,
+                post_parser=openai.NOT_GIVEN if self.coded is None else self.coded.finish,
+            ),
             response=response,
             stream=self.stream,
             stream_cls=stream_class[self.resource.chunk] if self.stream else None,
@@ -97,7 +102,8 @@ def model_of(asked: Asked, answer: Answer) -> BaseModel | None:
     """The answer as the SDK's object; `None` = ask the SDK."""
     if answer.status != HTTPStatus.OK or answer.stream is not None or asked.stream:
         return None
-    result = validated(asked.resource.result, answer.body)
+    coded = asked.coded
+    result = validated(asked.resource.result, answer.body) if coded is None else coded.read(answer.body)
     if result is not None:
         add_request_id(result, answer.headers.get("x-request-id"))  # type: ignore[arg-type]  # the SDK's own BaseModel
     return result
