@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import re
@@ -343,3 +344,30 @@ async def test_a_client_with_its_own_http_client_is_left_alone(
         assert (await ask(served)).status_code == httpx.codes.OK
         assert (await served.metrics())["calls"] == {"ok": 1}
     assert any(re.search(r"its own http_client= \(\w+\) is left alone", line) for line in caplog.messages)
+
+
+# --- chat endpoints ---------------------------------------------------------------------------------------------------
+
+
+@OFF_AND_ON
+async def test_chat_endpoint_has_its_second_way_with_the_pool_on(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """Off, its own code; on, history, times, and a turn that is saved."""
+    async with run("chat", pool=pool, LLM_MODEL="gpt-4o-mini") as served:
+        assert served.module is not None
+        answers = [(await served.http.post("/chat", json={"message": "hi"})).json() for _ in range(2)]
+        with contextlib.closing(served.module.connect()) as connection:
+            saved = connection.execute("SELECT message FROM logs").fetchall()
+    assert [set(answer) for answer in answers] == [
+        {"response", "timestamp", "performance_metrics"} if pool else {"response", "timestamp"}
+    ] * 2
+    assert saved == ([("hi",)] * 2 if pool else [])
+    assert [len(one.body["messages"]) for one in upstream.requests] == ([2, 4] if pool else [])
+
+
+async def test_agent_is_built_once_and_its_numbers_are_shown(run: Run) -> None:
+    """As the text says."""
+    async with run("agent", pool=False) as served:
+        assert (await ask(served)).json() == "You said hello."
+        await ask(served)
+        page = (await served.http.get("/api/debug/agent-cache")).json()
+    assert page["cache_info"] == "hits=1, misses=1, maxsize=1, currsize=1"
