@@ -39,11 +39,15 @@ def add_agent_cache_route(
 
     `settings`: default = those of `phase1.install(app)`, else of the environment.
     """
+    page = _Page(agent, settings or _settings_of(app))
+    app.router.routes.append(Route(path, page, include_in_schema=False))
+
+
+def _settings_of(app: Starlette) -> Settings:
     from phase1.asgi.install import installed  # noqa: PLC0415 - imports the SDK
 
     manager = installed(app)
-    settings = settings or (manager.settings if manager is not None else Settings.load())
-    app.router.routes.append(Route(path, _Page(agent, settings), include_in_schema=False))
+    return manager.settings if manager is not None else Settings.load()
 
 
 class _Page:

@@ -371,3 +371,18 @@ async def test_agent_is_built_once_and_its_numbers_are_shown(run: Run) -> None:
         await ask(served)
         page = (await served.http.get("/api/debug/agent-cache")).json()
     assert page["cache_info"] == "hits=1, misses=1, maxsize=1, currsize=1"
+
+
+@OFF_AND_ON
+async def test_langchain_model_answers_users_at_once(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """On the pool, or over its own connections; one model for all."""
+    upstream.delay(MOMENT, times=None)
+    async with run("langchain", pool=pool) as served:
+        assert served.module is not None
+        assert await ask_at_once(served, "/ask", question="hello") == [200] * USERS
+        assert (await served.metrics())["calls"] == ({"ok": USERS} if pool else {})
+        model = served.module.get_model()
+        model.http_client.close()
+        await model.http_async_client.aclose()
+    assert served.module.get_model.cache_info().misses == 1
+    assert apps.peak(upstream.requests) == USERS

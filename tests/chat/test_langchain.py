@@ -1,0 +1,247 @@
+"""Are LangChain's models on the pool, and do they keep its pace?"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import greenback
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+
+from phase1.chat.langchain import PoolRateLimiter, on_pool
+from phase1.chat.pace import Pace
+from phase1.exceptions import ConfigurationError
+from tests.doors.provider import Provider
+from tests.doors.world import APP_KEY, bounded
+from tests.integrations.ways import options, ordinary, pooled
+
+pytest_plugins = ["tests.doors.providing"]
+
+
+class Time:
+    """Moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+    async def sleep_async(self, seconds: float) -> None:
+        self.sleep(seconds)
+
+
+def limiter_of(per_second: float | None, **more: Any) -> tuple[PoolRateLimiter, Time]:  # noqa: ANN401 - its options
+    """A limiter in a time of its own."""
+    time = Time()
+    clocks: dict[str, Any] = {"clock": time, "sleep": time.sleep, "sleep_async": time.sleep_async}
+    return PoolRateLimiter(per_second, **(clocks | more)), time
+
+
+# --- models on the pool -----------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def model_of(provider: Provider, **more: Any) -> AsyncIterator[ChatOpenAI]:  # noqa: ANN401 - ChatOpenAI's options
+    """A chat model, closed at the end."""
+    model = on_pool(ChatOpenAI, model="m", **options(provider), **more)
+    yield model
+    model.http_client.close()
+    await model.http_async_client.aclose()
+
+
+async def test_chat_model_is_on_the_pool(provider: Provider) -> None:
+    """`ainvoke` is one call of the pool, and nothing blocks."""
+    async with model_of(provider) as model, pooled(provider):
+        assert (await bounded(model.ainvoke("hi"))).content == "Hello"
+
+
+async def test_blocking_call_is_on_the_pool_too(provider: Provider) -> None:
+    """`invoke` inside a coroutine, over the portal."""
+    async with model_of(provider) as model, pooled(provider):
+        assert model.invoke("hi").content == "Hello"
+
+
+async def test_chat_model_goes_the_ordinary_way_with_the_pool_off(provider: Provider) -> None:
+    """As if `on_pool` were not there."""
+    async with model_of(provider) as model, ordinary(provider):
+        assert (await bounded(model.ainvoke("hi"))).content == "Hello"
+
+
+async def test_model_asks_the_limiter(provider: Provider) -> None:
+    """Before each call; the third one of two a second waits half a second."""
+    limiter, time = limiter_of(2)
+    async with model_of(provider, rate_limiter=limiter) as model, ordinary_many(provider):
+        for _ in range(2):
+            await bounded(model.ainvoke("hi"))
+        assert time.slept == []
+        await bounded(model.ainvoke("hi"))
+        assert time.slept == [0.5]
+        model.invoke("hi")
+        assert time.slept == [0.5, 0.5]
+
+
+@asynccontextmanager
+async def ordinary_many(provider: Provider) -> AsyncIterator[None]:
+    """The pool off."""
+    from tests.doors.world import app_request, manager_of
+
+    async with manager_of(provider, enable_llm_pool=False) as manager, app_request(manager):
+        yield
+
+
+async def test_embeddings_too(provider: Provider) -> None:
+    """Any class that takes the two clients."""
+    model = on_pool(OpenAIEmbeddings, model="m", check_embedding_ctx_length=False, **options(provider))
+    async with pooled(provider):
+        assert await bounded(model.aembed_query("hi"))
+    model.http_client.close()
+    await model.http_async_client.aclose()
+
+
+# --- the pace ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("per_second", "burst"), [(10, 10), (3 / 60, 1), (50, 50), (0.5, 1)])
+async def test_burst_then_pace(per_second: float, burst: int) -> None:
+    """The rates of seed 001: one second's requests at once, at least one, and then one after the other."""
+    limiter, time = limiter_of(per_second)
+    for _ in range(burst):
+        assert await limiter.aacquire()
+    assert time.slept == []
+    for _ in range(3):
+        assert await limiter.aacquire()
+    assert time.now == pytest.approx(3 / per_second)
+    assert limiter.acquire()
+    assert time.now == pytest.approx(4 / per_second)
+
+
+async def test_not_blocking_says_whether_it_is_the_turn() -> None:
+    """And takes no turn when it is not."""
+    limiter, time = limiter_of(1)
+    assert limiter.acquire(blocking=False)
+    assert not limiter.acquire(blocking=False)
+    assert not await limiter.aacquire(blocking=False)
+    time.now = 1.0
+    assert await limiter.aacquire(blocking=False)
+    assert time.slept == []
+
+
+async def test_without_a_rate_nobody_waits() -> None:
+    """The setting is not set by default."""
+    limiter, time = limiter_of(None)
+    for _ in range(1000):
+        assert limiter.acquire(blocking=False)
+        assert await limiter.aacquire()
+    assert (time.slept, limiter.requests_per_second) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"requests_per_second": 0}, "requests_per_second=0: must be more than 0"),
+        ({"requests_per_second": -1}, "requests_per_second=-1"),
+        ({"requests_per_second": 1, "max_bucket_size": 0.5}, "max_bucket_size=0.5: must be 1 or more"),
+    ],
+)
+def test_senseless_numbers_are_refused(options: dict[str, float], message: str) -> None:
+    """With the number and what is allowed."""
+    with pytest.raises(ConfigurationError, match=message):
+        PoolRateLimiter(**options)  # type: ignore[arg-type]
+
+
+async def test_cancelled_waiter_gives_its_turn_back() -> None:
+    """The next one does not wait for somebody who has gone."""
+    waiting = asyncio.Event()
+
+    async def never(seconds: float) -> None:
+        waiting.set()
+        await asyncio.Event().wait()
+
+    limiter, time = limiter_of(1, sleep_async=never)
+    assert limiter.acquire()
+    waiter = asyncio.create_task(limiter.aacquire())
+    await waiting.wait()
+    waiter.cancel()
+    await asyncio.wait({waiter})
+    time.now = 1.0
+    assert limiter.acquire(blocking=False)
+
+
+async def test_blocking_call_suspends_its_task_where_a_portal_is() -> None:
+    """The event loop goes on: the task that ends the wait gets its turn."""
+    go = asyncio.Event()
+
+    async def until_go(seconds: float) -> None:
+        await go.wait()
+
+    def forbidden(seconds: float) -> None:
+        raise AssertionError("the loop is blocked")
+
+    limiter, _ = limiter_of(1, sleep_async=until_go, sleep=forbidden)
+    assert limiter.acquire()
+
+    async def blocking() -> bool:
+        await greenback.ensure_portal()
+        return limiter.acquire()
+
+    call = asyncio.create_task(blocking())
+    await asyncio.sleep(0)
+    go.set()
+    async with asyncio.timeout(10):
+        assert await call
+
+
+def test_threads_share_the_pace() -> None:
+    """Twenty threads take twenty turns, each its own."""
+    waits: list[float] = []
+    limiter, _ = limiter_of(10, sleep=waits.append)
+    threads = [threading.Thread(target=limiter.acquire) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert sorted(waits) == pytest.approx([n / 10 for n in range(1, 11)])
+    assert repr(limiter) == "<PoolRateLimiter <Pace 10/s, -10 of 10 left>>"
+
+
+@given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=50), per_second=st.floats(0.1, 20), burst=st.integers(1, 5))
+def test_pace_is_never_exceeded(gaps: list[float], per_second: float, burst: int) -> None:
+    """In any stretch of time there are no more calls than the burst and what has refilled, and nobody overtakes."""
+    pace, now, turns = Pace(per_second, burst=burst, now=0.0), 0.0, []
+    for gap in gaps:
+        now += gap
+        turns.append(now + pace.wait(now))
+        pace.take(now)
+    assert turns == sorted(turns)
+    for first in range(len(turns)):
+        for last in range(first, len(turns)):
+            assert last - first + 1 <= burst + (turns[last] - turns[first]) * per_second + 1e-6
+
+
+def test_settings_set_the_rate(env: Callable[..., None]) -> None:
+    """The variable that the pool reads; this version may still refuse it, and then says so."""
+    from phase1.settings import limits_of_this_version
+
+    env(OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND="7")
+    if limits_of_this_version("openai_rate_limit_requests_per_second"):
+        with pytest.raises(ConfigurationError, match="OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND"):
+            PoolRateLimiter()
+    else:
+        assert PoolRateLimiter().requests_per_second == 7
+
+
+def test_key_of_the_app_is_no_part_of_it() -> None:
+    """The repr shows numbers only."""
+    assert APP_KEY not in repr(PoolRateLimiter(1))
