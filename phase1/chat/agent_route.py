@@ -7,7 +7,7 @@ all others it is the app's own 404.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,16 +21,26 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.types import Receive, Scope, Send
 
-    from phase1.chat.agent_cache import AsyncCachedAgent, CachedAgent
+    from phase1.chat.agent_cache import CacheInfo
 
 __all__ = ["PATH", "add_agent_cache_route"]
 
 PATH = "/api/debug/agent-cache"
 
 
+class _Cached(Protocol):
+    """What `cached_agent` makes."""
+
+    def cache_info(self) -> CacheInfo:
+        """The numbers."""
+
+    def peek(self) -> object | None:
+        """The agent."""
+
+
 def add_agent_cache_route(
     app: Starlette,
-    agent: CachedAgent[object] | AsyncCachedAgent[object],
+    agent: _Cached,
     *,
     settings: Settings | None = None,
     path: str = PATH,
@@ -40,7 +50,7 @@ def add_agent_cache_route(
     `settings`: default = those of `phase1.install(app)`, else of the environment.
     """
     page = _Page(agent, settings or _settings_of(app))
-    app.router.routes.append(Route(path, page, include_in_schema=False))
+    app.router.routes.insert(0, Route(path, page, include_in_schema=False))  # before what the app mounts at "/"
 
 
 def _settings_of(app: Starlette) -> Settings:
@@ -53,7 +63,7 @@ def _settings_of(app: Starlette) -> Settings:
 class _Page:
     """An ASGI app rather than a function: to those who may not see it every method is a 404."""
 
-    def __init__(self, agent: CachedAgent[object] | AsyncCachedAgent[object], settings: Settings) -> None:
+    def __init__(self, agent: _Cached, settings: Settings) -> None:
         self._agent = agent
         self._settings = settings
 

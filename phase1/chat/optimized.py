@@ -8,7 +8,7 @@ With `ENABLE_LLM_POOL=false`, `USE_OPTIMIZED_CHAT=false` or `EMERGENCY_MODE=true
 in an app without phase1, the endpoint runs as if the line above it were not there. Otherwise `better_chat` answers,
 called with the same arguments; when it fails before the model was asked, or with the answer in hand but nothing saved,
 the endpoint does. An `HTTPException` is an answer, and an error of the model is the caller's: its client has fallbacks
-of its own.
+of its own. A database that hangs is a 503: the endpoint's own query would hold up everybody.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from phase1.chat.exceptions import DatabaseTimeout
 from phase1.chat.progress import Progress, current_progress
 from phase1.doors.unit import current_unit
 from phase1.policy.selection import Reason, Route
@@ -53,6 +54,8 @@ def optimized(better: Callable[..., Awaitable[object]], *, switch: Switch) -> Ca
                 token = current_progress.set(progress)
                 try:
                     return await better(*args, **kwargs)
+                except DatabaseTimeout as exc:
+                    raise HTTPException(503, "The database did not answer in time") from exc
                 except Exception as exc:
                     if isinstance(exc, HTTPException) or not progress.may_start_over:
                         raise

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.exceptions import HTTPException
+
 from phase1.chat.ask import ask_model, choose_support, take_turn
 from phase1.chat.flow import Flow
 from phase1.chat.prompt import Decision, Message, PromptParts
@@ -54,13 +56,18 @@ class Reply:
 async def get_reply(
     flow: Flow, *, llm_client: object, prompt: Prompt, orchestrator: object | None, state: dict[str, Any]
 ) -> Reply:
-    """The reply to `flow`'s question. `orchestrator=None`: it is not to be asked. Raises what the model raises."""
+    """The reply to `flow`'s question. `orchestrator=None`: it is not to be asked.
+
+    Raises what the model raises, and an `HTTPException` of the orchestrator.
+    """
     decision, failed = None, False
     try:
         if callable(getattr(orchestrator, "process_turn", None)):
             return _reply_of(await _whole_turn(flow, orchestrator))
         if orchestrator is not None:
             decision = await choose_support(orchestrator, flow.question.message, state)
+    except HTTPException:
+        raise
     except Exception as exc:  # noqa: BLE001 - the app's own; a plain answer is better than none
         _log.warning("the conversation agent failed (%s); the model answers by itself", type(exc).__qualname__)
         failed = True

@@ -33,7 +33,7 @@ def app_of(kind: type[Starlette] = FastAPI, **settings: object) -> tuple[Starlet
     """An app with the route, and the agent."""
     get_agent = cached_agent(Agent)
     app = kind()
-    add_agent_cache_route(app, get_agent, settings=Settings.load(**settings))  # type: ignore[arg-type]
+    add_agent_cache_route(app, get_agent, settings=Settings.load(**settings))
     return app, get_agent
 
 
@@ -96,6 +96,15 @@ async def test_other_methods_and_other_sites_are_refused() -> None:
         posted = await caller.post(PATH)
         foreign = await caller.get(PATH, headers={"origin": "https://evil.example"})
     assert (posted.status_code, posted.headers["allow"], foreign.status_code) == (405, "GET, HEAD", 403)
+
+
+async def test_app_that_is_mounted_at_the_root_does_not_hide_it() -> None:
+    """As single-page apps are."""
+    app = FastAPI()
+    app.mount("/", Starlette())
+    add_agent_cache_route(app, cached_agent(Agent), settings=Settings.load())
+    async with browser(app) as caller:
+        assert (await caller.get(PATH)).status_code == 200
 
 
 async def test_settings_are_those_of_the_installed_phase1() -> None:

@@ -309,6 +309,13 @@ async def test_orchestrator_that_fails_is_a_plain_answer(
     assert "secret" not in caplog.text
 
 
+async def test_http_exception_of_the_orchestrator_is_an_answer(world: World) -> None:
+    """The app's own refusal, not a failure."""
+    with pytest.raises(HTTPException) as refused:
+        await world.agent(conversation_orchestrator=TakesTurns(HTTPException(402)))
+    assert (refused.value.status_code, world.prompts) == (402, [])
+
+
 @pytest.mark.parametrize("flag", ["CONVERSATION_AGENT_AVAILABLE", "ENABLE_CONVERSATION_AGENT"])
 async def test_agent_that_is_off_is_a_plain_answer(flag: str, world: World) -> None:
     """Either flag of the seed."""

@@ -12,7 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 
 import phase1
-from phase1.chat import OptimizedChatResponse, optimized
+from phase1.chat import DatabaseTimeout, OptimizedChatResponse, optimized
 from phase1.chat.progress import Stage, reach
 from phase1.settings import Settings
 
@@ -163,6 +163,16 @@ async def test_failure_that_must_not_be_repeated_is_the_callers(stage: Stage) ->
 
     with pytest.raises(LookupError):
         await post(app_of(fails, **ON))
+
+
+async def test_database_that_hangs_is_a_503() -> None:
+    """The endpoint's own query would block the event loop on it."""
+
+    async def hangs(question: Question, llm: phase1.LLMClient) -> None:
+        raise DatabaseTimeout("history: the database did not answer within 10 s")
+
+    answer = await post(app_of(hangs, **ON))
+    assert (answer.status_code, answer.json()) == (503, {"detail": "The database did not answer in time"})
 
 
 async def test_http_exception_is_an_answer() -> None:
