@@ -29,9 +29,8 @@ from dataclasses import dataclass, field
 from functools import update_wrapper
 from typing import Any, Generic, NamedTuple, TypeVar, cast, overload
 
-import greenback
-
 from phase1.chat.exceptions import AgentNotBuilt
+from phase1.doors.portal import await_, has_portal
 
 __all__ = ["AsyncCachedAgent", "CacheInfo", "CachedAgent", "cached_agent"]
 
@@ -187,11 +186,15 @@ _OWN = "the agent's factory asks for the agent that it is building"
 
 def _wait(build: _Build[T]) -> T:
     """The agent that somebody else builds; without blocking the loop where a portal can wait."""
-    if not build.future.done() and _task() is not None and greenback.has_portal() and build.task is not _task():
-        return greenback.await_(asyncio.wrap_future(build.future))
+    if not build.future.done() and has_portal() and build.task is not _task():
+        return await_(_answer(build.future))
     if not build.future.done() and build.thread == threading.get_ident():
         raise AgentNotBuilt(_OWN)
     return build.future.result()
+
+
+async def _answer(future: Future[T]) -> T:
+    return await asyncio.shield(asyncio.wrap_future(future))
 
 
 def _task() -> object | None:

@@ -13,10 +13,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar, cast
 
-import greenback
-
 import phase1
 from phase1.chat.pace import Pace
+from phase1.doors.portal import await_, has_portal
 from phase1.exceptions import ConfigurationError, MissingExtraError
 from phase1.settings import Settings
 
@@ -77,8 +76,8 @@ class PoolRateLimiter(BaseRateLimiter):
         seconds = self._book(blocking=blocking)
         if not seconds:
             return seconds is not None
-        if _has_portal():
-            greenback.await_(self._wait(seconds))
+        if has_portal():
+            await_(self._wait(seconds))
         else:
             self._sleep(seconds)
         return True
@@ -126,11 +125,3 @@ def _pace(per_second: float | None, burst: float | None, clock: Callable[[], flo
     if burst is not None and not burst >= 1:
         raise ConfigurationError(f"max_bucket_size={burst}: must be 1 or more")
     return Pace(per_second, burst=max(1.0, per_second) if burst is None else burst, now=clock())
-
-
-def _has_portal() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return greenback.has_portal()

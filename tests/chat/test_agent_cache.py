@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
-import greenback
 import pytest
 
 from phase1.chat import AgentNotBuilt, AsyncCachedAgent, CachedAgent, CacheInfo, cached_agent
+from phase1.doors.portal import await_, in_portal
 
 BOUND = 10.0
 CALLERS = 100
@@ -298,17 +298,16 @@ async def test_factory_that_waits_over_a_portal_does_not_deadlock_the_loop() -> 
     built: list[Agent] = []
 
     def build() -> Agent:
-        greenback.await_(go.wait())
+        await_(go.wait())
         built.append(Agent())
         return built[-1]
 
     get = CachedAgent(build)
 
     async def call() -> Agent:
-        await greenback.ensure_portal()
         return get()
 
-    calls = [asyncio.create_task(call()) for _ in range(3)]
+    calls = [asyncio.create_task(in_portal(call())) for _ in range(3)]
     for _ in range(5):
         await asyncio.sleep(0)
     go.set()

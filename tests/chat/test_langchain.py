@@ -1,27 +1,21 @@
-"""Are LangChain's models on the pool, and do they keep its pace?"""
+"""Does the rate limiter keep the pace, in order, for threads and tasks? Models on the pool: `tests/integrations`."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
-import greenback
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-from phase1.chat.langchain import PoolRateLimiter, on_pool
+from phase1.chat.langchain import PoolRateLimiter
 from phase1.chat.pace import Pace
+from phase1.doors.portal import in_portal
 from phase1.exceptions import ConfigurationError
-from tests.doors.provider import Provider
-from tests.doors.world import APP_KEY, bounded
-from tests.integrations.ways import options, ordinary, pooled
-
-pytest_plugins = ["tests.doors.providing"]
+from tests.doors.world import APP_KEY
 
 
 class Time:
@@ -47,67 +41,6 @@ def limiter_of(per_second: float | None, **more: Any) -> tuple[PoolRateLimiter, 
     time = Time()
     clocks: dict[str, Any] = {"clock": time, "sleep": time.sleep, "sleep_async": time.sleep_async}
     return PoolRateLimiter(per_second, **(clocks | more)), time
-
-
-# --- models on the pool -----------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def model_of(provider: Provider, **more: Any) -> AsyncIterator[ChatOpenAI]:  # noqa: ANN401 - ChatOpenAI's options
-    """A chat model, closed at the end."""
-    model = on_pool(ChatOpenAI, model="m", **options(provider), **more)
-    yield model
-    model.http_client.close()
-    await model.http_async_client.aclose()
-
-
-async def test_chat_model_is_on_the_pool(provider: Provider) -> None:
-    """`ainvoke` is one call of the pool, and nothing blocks."""
-    async with model_of(provider) as model, pooled(provider):
-        assert (await bounded(model.ainvoke("hi"))).content == "Hello"
-
-
-async def test_blocking_call_is_on_the_pool_too(provider: Provider) -> None:
-    """`invoke` inside a coroutine, over the portal."""
-    async with model_of(provider) as model, pooled(provider):
-        assert model.invoke("hi").content == "Hello"
-
-
-async def test_chat_model_goes_the_ordinary_way_with_the_pool_off(provider: Provider) -> None:
-    """As if `on_pool` were not there."""
-    async with model_of(provider) as model, ordinary(provider):
-        assert (await bounded(model.ainvoke("hi"))).content == "Hello"
-
-
-async def test_model_asks_the_limiter(provider: Provider) -> None:
-    """Before each call; the third one of two a second waits half a second."""
-    limiter, time = limiter_of(2)
-    async with model_of(provider, rate_limiter=limiter) as model, ordinary_many(provider):
-        for _ in range(2):
-            await bounded(model.ainvoke("hi"))
-        assert time.slept == []
-        await bounded(model.ainvoke("hi"))
-        assert time.slept == [0.5]
-        model.invoke("hi")
-        assert time.slept == [0.5, 0.5]
-
-
-@asynccontextmanager
-async def ordinary_many(provider: Provider) -> AsyncIterator[None]:
-    """The pool off."""
-    from tests.doors.world import app_request, manager_of
-
-    async with manager_of(provider, enable_llm_pool=False) as manager, app_request(manager):
-        yield
-
-
-async def test_embeddings_too(provider: Provider) -> None:
-    """Any class that takes the two clients."""
-    model = on_pool(OpenAIEmbeddings, model="m", check_embedding_ctx_length=False, **options(provider))
-    async with pooled(provider):
-        assert await bounded(model.aembed_query("hi"))
-    model.http_client.close()
-    await model.http_async_client.aclose()
 
 
 # --- the pace ---------------------------------------------------------------------------------------------------------
@@ -193,10 +126,9 @@ async def test_blocking_call_suspends_its_task_where_a_portal_is() -> None:
     assert limiter.acquire()
 
     async def blocking() -> bool:
-        await greenback.ensure_portal()
         return limiter.acquire()
 
-    call = asyncio.create_task(blocking())
+    call = asyncio.create_task(in_portal(blocking()))
     await asyncio.sleep(0)
     go.set()
     async with asyncio.timeout(10):
