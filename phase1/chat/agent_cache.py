@@ -124,7 +124,10 @@ class _Cache(Generic[T]):
 
 
 class CachedAgent(_Cache[T]):
-    """A synchronous factory's agent: call it."""
+    """A synchronous factory's agent: call it.
+
+    Who waits for another thread's build blocks; on an event loop without a portal that is everybody: build at start-up.
+    """
 
     def __init__(self, factory: Callable[[], T], *, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(factory, clock)

@@ -64,7 +64,8 @@ class DeadLetters:
 
     def __len__(self) -> int:
         """How many turns wait; 0 without a file."""
-        return len(_lines(self.path)) + len(_lines(self._moved)) - len(_lines(self._done))
+        moved = _lines(self._moved)
+        return len(_lines(self.path)) + (len(moved) - len(_lines(self._done)) if moved else 0)
 
     async def replay(self, save: Callable[[Turn], Awaitable[object]]) -> Replayed:
         """Give each turn to `save`, oldest first; those that it fails with stay. Raises `DeadLetterError`."""
@@ -92,6 +93,7 @@ class DeadLetters:
         """Move the file aside; if a replay before was killed, its rest comes first: the numbers of what it had done."""
         with self._exclusive():
             if not self._moved.exists() and self.path.exists():
+                self._done.unlink(missing_ok=True)  # of a replay that was killed when all was done
                 self.path.rename(self._moved)
         return set(_lines(self._done))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 from uuid import uuid4
-from weakref import WeakKeyDictionary
 
 from starlette.exceptions import HTTPException
 
@@ -30,7 +30,6 @@ from phase1.settings import Settings
 __all__ = ["NOT_SAVED", "Flow", "Limits"]
 
 _log = logging.getLogger("phase1")
-_stores: WeakKeyDictionary[object, ChatStore] = WeakKeyDictionary()
 
 A = TypeVar("A", bound=Answer)
 _message_of = attrgetter("message")
@@ -155,9 +154,12 @@ def _store(database: object) -> ChatStore:
         raise HTTPException(503, "The database is not available")
     if not callable(getattr(database, "table", None)):
         raise TypeError(f"supabase={type(database).__name__}: must be a ChatStore, or a client with table(name)")
-    if database not in _stores:
-        _stores[database] = SupabaseStore(cast("HasTables", database))
-    return _stores[database]
+    return _store_over(database)
+
+
+@lru_cache(maxsize=8)  # an app has one client, perhaps one more for a service role
+def _store_over(client: Hashable) -> ChatStore:
+    return SupabaseStore(cast("HasTables", client))
 
 
 def _question(data: object, user_id: UserId, limits: HistoryLimits, longest: int) -> Question:

@@ -64,7 +64,7 @@ def rows_of(turn: Turn) -> tuple[Row, Row]:
         "user_id": turn.user_id,
         "project_id": turn.project_id,
         "conversation_id": turn.conversation_id,
-        "context_data": json.dumps({"turn_id": turn.id, "kind": turn.kind, **turn.details}, ensure_ascii=False),
+        "context_data": _as_json({"turn_id": turn.id, "kind": turn.kind, **turn.details}),
     }
     return (
         {**common, "sender": "user", "message": turn.message, "created_at": turn.asked_at},
@@ -104,8 +104,12 @@ class AsyncProjectContextBuilder:
 
 def _as_text(project: Row, sections: Mapping[str, object]) -> str:
     facts = [f"{name}: {value}" for name, value in project.items() if value and name not in _NOT_FOR_PROMPTS]
-    lists = [f"{name}: {json.dumps(rows, ensure_ascii=False, default=str)}" for name, rows in sections.items() if rows]
+    lists = [f"{name}: {_as_json(rows)}" for name, rows in sections.items() if rows]
     return "\n".join(["The user's project:", *facts, *lists])
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 async def parallel_fetch_context_and_history(

@@ -111,6 +111,15 @@ async def test_replay_that_is_killed_goes_on_where_it_stopped(letters: DeadLette
     assert saved.users == [0, 1, 2, 3, 4]
 
 
+async def test_replay_that_is_killed_at_its_very_end_hides_nothing(letters: DeadLetters) -> None:
+    """What it had done is not taken for what is done of the next file."""
+    letters.path.with_name("dead.jsonl.done").write_text("0\n1\n")
+    letters.add(turn_of(5))
+    saved = Saved()
+    assert (await letters.replay(saved)).saved == 1
+    assert saved.users == [5]
+
+
 async def test_torn_line_harms_nobody(letters: DeadLetters) -> None:
     """Somebody was killed while writing: the next turn begins on a line of its own."""
     letters.path.write_text('{"user_id": 1, "mess')
