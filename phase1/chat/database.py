@@ -68,7 +68,8 @@ class AsyncDatabaseHelper:
 
     `database`: a client with a query builder (Supabase), an SQLAlchemy engine or session factory, synchronous or
     asynchronous, or nothing: then queries are the app's own functions (`phase1.chat.sources` says what a query may be).
-    `threads`: blocking queries at once; keep it below the database's connection limit. `timeout`: seconds for one query
+    `threads`: blocking queries at once; default = the connections of SQLAlchemy's default pool. Keep it below the
+    database's limit. `timeout`: seconds for one query
     with its wait for a thread and its retry; a thread cannot be stopped, it ends with the driver's own timeout.
 
     Raises `TypeError` for a session or connection, which threads must not share.
@@ -78,7 +79,7 @@ class AsyncDatabaseHelper:
         self,
         database: object = None,
         *,
-        threads: int = 8,
+        threads: int = 15,
         timeout: float = 10.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:

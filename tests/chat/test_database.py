@@ -319,7 +319,7 @@ async def test_cancelled_gather_is_cancelled() -> None:
 
 def test_repr_tells_the_state() -> None:
     """Whose functions, how busy."""
-    assert repr(AsyncDatabaseHelper()) == "<AsyncDatabaseHelper AppFunctions, <Threads phase1-db: 0 of 8 busy>>"
+    assert repr(AsyncDatabaseHelper()) == "<AsyncDatabaseHelper AppFunctions, <Threads phase1-db: 0 of 15 busy>>"
 
 
 # --- dropped connections ----------------------------------------------------------------------------------------------
