@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from phase1.doors.facade import LLMClient
     from phase1.doors.manager import LLMManager
     from phase1.doors.offload import call, iterate
+    from phase1.doors.relay import relay
     from phase1.doors.sdk import AsyncOpenAI, OpenAI
     from phase1.settings import Settings
 
@@ -35,6 +36,7 @@ __all__ = [
     "iterate",
     "lifespan",
     "llm_for",
+    "relay",
 ]
 
 _HOMES = {
@@ -54,6 +56,7 @@ _HOMES = {
     "install": "phase1.asgi.install",
     "lifespan": "phase1.asgi.lifespan",
     "llm_for": "phase1.asgi.dependencies",
+    "relay": "phase1.doors.relay",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import re
 import subprocess
@@ -241,6 +242,21 @@ async def test_iterate_streams_to_the_end(*, pool: bool, run: Run, upstream: LLM
     assert {answer.text for answer in answers} == {"one two three"}
     assert (metrics["calls"], metrics["in_flight"]) == ({"ok": USERS} if pool else {}, 0)
     assert metrics["blocking_sites"] == {}
+
+
+@OFF_AND_ON
+async def test_relay_hands_on_the_providers_events(*, pool: bool, run: Run, upstream: LLMock) -> None:
+    """The browser gets what the SDK would have read, up to the last word."""
+    upstream.reply("one two three", times=None)
+    async with run("relay", pool=pool) as served:
+        answer = await ask(served, "/events")
+        metrics = await served.metrics()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    words = [choice["delta"].get("content") or "" for event in events[:-1] for choice in json.loads(event)["choices"]]
+    assert "".join(words) == "one two three"
+    assert metrics["in_flight"] == 0
 
 
 async def test_a_plain_generator_streams_too(run: Run, upstream: LLMock) -> None:

@@ -161,6 +161,13 @@ async def offloaded(words: AsyncIterator[int]) -> None:
         assert_type(number, int)
 
 
+async def relayed(client: phase1.AsyncOpenAI) -> None:
+    """The bytes of a stream."""
+    stream = await client.chat.completions.create(model="m", messages=[], stream=True)
+    async for events in phase1.relay(stream):
+        assert_type(events, bytes)
+
+
 # Libraries that take an httpx client.
 
 with phase1.http_client(timeout=5.0) as http:
