@@ -14,9 +14,9 @@ from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar, cast
 
 import phase1
-from phase1.chat.pace import Pace
 from phase1.doors.portal import await_, has_portal
 from phase1.exceptions import ConfigurationError, MissingExtraError
+from phase1.policy.bucket import TokenBucket
 from phase1.settings import Settings
 
 try:
@@ -43,9 +43,9 @@ def on_pool(model: Callable[P, M], /, *args: P.args, **kwargs: P.kwargs) -> M:
 class PoolRateLimiter(BaseRateLimiter):
     """The requests per second of `OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND`, for models that LangChain calls.
 
-    A token bucket like LangChain's `InMemoryRateLimiter`, with two differences: whoever waits is woken once, when it is
-    its turn, in the order of asking, instead of looking ten times a second; and where a portal is (an app's request
-    with the pool on) `acquire` suspends its task instead of blocking the event loop.
+    The pool's own kind of token bucket, in the place of LangChain's `InMemoryRateLimiter`: whoever waits is woken once,
+    when it is its turn, in the order of asking, instead of looking ten times a second; and where a portal is (an app's
+    request with the pool on) `acquire` suspends its task instead of blocking the event loop.
 
     `requests_per_second`: default = the setting; without one nobody waits. `max_bucket_size`: requests at once after a
     pause; default = one second's, at least 1. `check_every_n_seconds` is taken for `InMemoryRateLimiter`'s sake, and
@@ -65,7 +65,7 @@ class PoolRateLimiter(BaseRateLimiter):
         if requests_per_second is None:
             requests_per_second = Settings.load().openai_rate_limit_requests_per_second
         self.requests_per_second = requests_per_second
-        self._pace = _pace(requests_per_second, max_bucket_size, clock)
+        self._bucket = _bucket(requests_per_second, max_bucket_size, clock)
         self._lock = threading.Lock()
         self._clock = clock
         self._sleep = sleep
@@ -91,14 +91,14 @@ class PoolRateLimiter(BaseRateLimiter):
 
     def _book(self, *, blocking: bool) -> float | None:
         """Take a turn: the seconds until then. `None`: it is not now, and the caller does not wait."""
-        if self._pace is None:
+        if self._bucket is None:
             return 0.0
         with self._lock:
             now = self._clock()
-            seconds = self._pace.wait(now)
+            seconds = self._bucket.wait(1.0, now)
             if seconds and not blocking:
                 return None
-            self._pace.take(now)
+            self._bucket.take(1.0, now)
             return seconds
 
     async def _wait(self, seconds: float) -> None:
@@ -109,19 +109,20 @@ class PoolRateLimiter(BaseRateLimiter):
             raise
 
     def _give_back(self) -> None:
-        if self._pace is not None:
+        if self._bucket is not None:
             with self._lock:
-                self._pace.give()
+                self._bucket.give(1.0)
 
     def __repr__(self) -> str:
-        return f"<PoolRateLimiter {self._pace!r}>"
+        return f"<PoolRateLimiter {self._bucket!r}>"
 
 
-def _pace(per_second: float | None, burst: float | None, clock: Callable[[], float]) -> Pace | None:
+def _bucket(per_second: float | None, burst: float | None, clock: Callable[[], float]) -> TokenBucket | None:
     if per_second is None:
         return None
     if not per_second > 0:
         raise ConfigurationError(f"requests_per_second={per_second}: must be more than 0")
     if burst is not None and not burst >= 1:
         raise ConfigurationError(f"max_bucket_size={burst}: must be 1 or more")
-    return Pace(per_second, burst=max(1.0, per_second) if burst is None else burst, now=clock())
+    capacity = max(1.0, per_second) if burst is None else burst
+    return TokenBucket(capacity=capacity, per_second=per_second, now=clock())

@@ -8,11 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from phase1.chat.langchain import PoolRateLimiter
-from phase1.chat.pace import Pace
 from phase1.doors.portal import in_portal
 from phase1.exceptions import ConfigurationError
 from tests.doors.world import APP_KEY
@@ -145,33 +142,13 @@ def test_threads_share_the_pace() -> None:
     for thread in threads:
         thread.join(10)
     assert sorted(waits) == pytest.approx([n / 10 for n in range(1, 11)])
-    assert repr(limiter) == "<PoolRateLimiter <Pace 10/s, -10 of 10 left>>"
-
-
-@given(gaps=st.lists(st.floats(0, 2), min_size=1, max_size=50), per_second=st.floats(0.1, 20), burst=st.integers(1, 5))
-def test_pace_is_never_exceeded(gaps: list[float], per_second: float, burst: int) -> None:
-    """In any stretch of time there are no more calls than the burst and what has refilled, and nobody overtakes."""
-    pace, now, turns = Pace(per_second, burst=burst, now=0.0), 0.0, []
-    for gap in gaps:
-        now += gap
-        turns.append(now + pace.wait(now))
-        pace.take(now)
-    assert turns == sorted(turns)
-    for first in range(len(turns)):
-        for last in range(first, len(turns)):
-            assert last - first + 1 <= burst + (turns[last] - turns[first]) * per_second + 1e-6
+    assert repr(limiter) == "<PoolRateLimiter <TokenBucket -10/10 +10/s>>"
 
 
 def test_settings_set_the_rate(env: Callable[..., None]) -> None:
-    """The variable that the pool reads; this version may still refuse it, and then says so."""
-    from phase1.settings import limits_of_this_version
-
+    """The variable that the pool reads."""
     env(OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND="7")
-    if limits_of_this_version("openai_rate_limit_requests_per_second"):
-        with pytest.raises(ConfigurationError, match="OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND"):
-            PoolRateLimiter()
-    else:
-        assert PoolRateLimiter().requests_per_second == 7
+    assert PoolRateLimiter().requests_per_second == 7
 
 
 def test_key_of_the_app_is_no_part_of_it() -> None:

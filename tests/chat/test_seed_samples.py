@@ -30,7 +30,7 @@ import pytest
 from asgi_lifespan import LifespanManager
 
 import phase1
-from phase1.settings import Settings, limits_of_this_version
+from phase1.settings import Settings
 from tests.example.upstream import Upstream
 
 from .postgrest import PostgREST
@@ -275,13 +275,11 @@ LOG_LEVEL=INFO
 
 
 def test_001_settings() -> None:
-    """The block is read; what this version cannot honour yet it says."""
-    limited = limits_of_this_version("openai_rate_limit_requests_per_second")
-    text = ENV_001.replace("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=10\n", "") if limited else ENV_001
-    Path(".env.phase1").write_text(text, encoding="utf-8")
+    """The block as the file `.env.phase1`."""
+    Path(".env.phase1").write_text(ENV_001, encoding="utf-8")
     settings = Settings.load()
     assert (settings.openai_max_retries, settings.log_level) == (3, "INFO")
-    assert settings.openai_rate_limit_requests_per_second == (None if limited else 10)
+    assert settings.openai_rate_limit_requests_per_second == 10
 
 
 RESPONSE_001 = """
@@ -529,14 +527,19 @@ class Orchestrator:
         }
 
 
+@pytest.fixture(autouse=True)
+def key(env: Callable[..., None]) -> None:
+    """The provider's."""
+    env(OPENAI_API_KEY="sk-x")
+
+
 async def talk(orchestrator: object, planner: Planner, rest: PostgREST) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the app of all five steps answers at its two routes."""
     from supabase import create_client
 
     supabase = create_client(rest.url, "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2lnbmF0dXJl")
     names = {"make_all": lambda: (planner, supabase, orchestrator)}
-    step_1 = STEP_1 if "get_async_llm_client" in phase1.__all__ else _without_the_async_client(STEP_1)
-    sample = module_of(THE_APPS_OWN + step_1 + STEP_2 + STEP_3 + STEP_4 + STEP_5, **names)
+    sample = module_of(THE_APPS_OWN + STEP_1 + STEP_2 + STEP_3 + STEP_4 + STEP_5, **names)
     phase1.install(sample.app, legacy=lambda: planner)
     body = {"message": "How do I begin?", "project_id": 7}
     transport = httpx.ASGITransport(sample.app)
@@ -545,14 +548,6 @@ async def talk(orchestrator: object, planner: Planner, rest: PostgREST) -> tuple
         chat, agent = [await browser.post(path, json=body) for path in paths]
     supabase.postgrest.session.close()
     return chat.json(), agent.json()
-
-
-def _without_the_async_client(step: str) -> str:
-    """As long as this version has no `get_async_llm_client`, a client of ours stands in for it."""
-    return step.replace(
-        "from phase1 import get_async_llm_client",
-        "from phase1 import AsyncOpenAI\ndef get_async_llm_client(pool_size):\n    return AsyncOpenAI(api_key='sk-x')",
-    )
 
 
 async def test_002_all_steps_make_an_app_that_answers(rest: PostgREST) -> None:
