@@ -22,6 +22,7 @@ from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
 from phase1.lab.render import TerminalStage, console_for, show_result
 from phase1.lab.result import broken_promises, document
+from phase1.offload.command import start_worker
 
 __all__ = ["app"]
 
@@ -98,6 +99,32 @@ def run_app(
     except Phase1Error as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+@app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_worker(
+    context: typer.Context,
+    *,
+    queues: Annotated[str, typer.Option(help="What it works on, of: llm, default, feedback, analytics.")] = (
+        "llm,default,feedback,analytics"
+    ),
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Tasks at once.", show_default="LLM_OFFLOAD_CONCURRENCY; 2 without llm"),
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", help="Let Flower see and steer it.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it could work.")] = False,
+) -> None:
+    """Run a Celery worker for offloaded chats, after a look at settings and Redis. Further options are Celery's.
+
+    phase1 worker --queues llm --concurrency 64
+    """
+    try:
+        code = start_worker(queues, concurrency, context.args, events=events, check=check)
+    except Phase1Error as error:
+        typer.echo(str(error) if isinstance(error, MissingExtraError) else f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(code)
 
 
 async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:

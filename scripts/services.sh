@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, Chromium.
+# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, and Chromium.
 #
-# No system service needs to run: the tests start private ones in temporary directories. As root on Debian or Ubuntu
-# the packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped (with
-# CI=true: an error, because there nothing may be skipped silently).
+# No system service needs to run: the tests start their own, in temporary directories. As root on Debian or Ubuntu the
+# packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped
+# (with CI=true: an error, because there nothing may be skipped silently).
 set -euo pipefail
 
 # Where Debian, Red Hat and Homebrew put it; Debian's is not on PATH.
-has_postgresql() {
+has_postgres() {
     local postgres
     for postgres in "$(command -v postgres || true)" \
         /usr/lib/postgresql/*/bin/postgres /usr/pgsql-*/bin/postgres \
@@ -16,10 +16,6 @@ has_postgresql() {
     done
     return 1
 }
-
-has_redis() { command -v redis-server >/dev/null || command -v valkey-server >/dev/null; }
-
-has_chromium() { command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; } >/dev/null; }
 
 # Apt talks a lot: it is heard only when it fails.
 apt_get() {
@@ -33,8 +29,10 @@ apt_get() {
 }
 
 # The package would make and start a cluster of its own; it is told not to, and the setting put back.
-apt_install_postgresql() {
+apt_install_postgres() {
     local config=/etc/postgresql-common/createcluster.conf
+    printf 'services: installing postgresql\n' >&2
+    apt_get update
     apt_get install -y --no-install-recommends postgresql-common
     if [ -f "$config" ]; then
         cp -p "$config" "$config.phase1"
@@ -45,53 +43,64 @@ apt_install_postgresql() {
     apt_get install -y --no-install-recommends postgresql
 }
 
-# The package would start a server on the usual port; a policy that is there only meanwhile says no.
+# Debian's redis-server package would start a server on the usual port; the program is all that is wanted.
 apt_install_redis() {
-    local policy=/usr/sbin/policy-rc.d
-    if [ ! -e "$policy" ]; then
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod +x "$policy"
-        # shellcheck disable=SC2064 # the path is meant as it is now
-        trap "rm -f '$policy'" EXIT
-    fi
-    apt_get install -y --no-install-recommends redis-server
+    printf 'services: installing redis-server\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends redis-server
 }
 
-apt_install_chromium() { apt_get install -y --no-install-recommends chromium chromium-driver; }
+has_redis() { command -v redis-server >/dev/null || command -v valkey-server >/dev/null; }
 
+# Packages ask this script whether they may start their service: 101 is no.
+without_starting() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    "$@" || status=$?
+    rm -f "$policy"
+    return "$status"
+}
+
+apt_install_chromium() {
+    printf 'services: installing chromium and chromedriver\n' >&2
+    apt_get update
+    apt_get install -y --no-install-recommends chromium chromium-driver
+}
+
+has_chromium() {
+    command -v chromedriver >/dev/null &&
+        { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+}
+
+# What a person has to run, by the names of Debian's packages and of Homebrew's.
 how_to_install() {
-    local name="$1" brew debian
-    case "$name" in
-    postgresql) brew='postgresql@17' debian=postgresql ;;
-    redis) brew=redis debian=redis-server ;;
-    chromium) brew='--cask chromium chromedriver' debian='chromium chromium-driver' ;;
-    esac
     if [ "$(uname)" = Darwin ]; then
-        echo "brew install $brew"
+        echo "brew install $2"
     elif command -v apt-get >/dev/null; then
-        echo "sudo apt-get install $debian"
+        echo "sudo apt-get install $1"
     else
-        echo "install $name by the package manager of this system"
+        echo "install $1 by the package manager of this system"
     fi
 }
 
-# In a subshell, so that what a package's installation changes meanwhile is put back after it.
-installed() (
-    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || exit 1
-    printf 'services: installing %s\n' "$1" >&2
-    apt_get update && "apt_install_$1" && "has_$1"
-)
-
-status=0
-for service in postgresql redis chromium; do
-    if "has_$service" || installed "$service"; then
-        continue
+# provide NAME CHECK INSTALL DEBIAN HOMEBREW
+provide() {
+    "$2" && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && "$3" && "$2"; then
+        return
     fi
     if [ "${CI-}" = true ]; then
-        printf 'error: %s is needed for the tests; run: %s\n' "$service" "$(how_to_install "$service")" >&2
-        status=1
-    else
-        printf 'services: no %s, so its tests are skipped; to run them: %s\n' "$service" "$(how_to_install "$service")" >&2
+        printf 'error: %s is needed for the tests; run: %s\n' "$1" "$(how_to_install "$4" "$5")" >&2
+        exit 1
     fi
-done
-exit "$status"
+    printf 'services: no %s, so its tests are skipped; to run them: %s\n' "$1" "$(how_to_install "$4" "$5")" >&2
+}
+
+provide PostgreSQL has_postgres apt_install_postgres postgresql postgresql@17
+provide Redis has_redis apt_install_redis redis-server redis
+provide Chromium has_chromium apt_install_chromium 'chromium chromium-driver' 'chromium chromedriver'

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
-from typing import Final
+from typing import Any, Final, TypeVar
 
-__all__ = ["Background"]
+__all__ = ["Background", "apart", "end"]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("phase1")
 _PAUSE: Final = 1.0
+
+
+def apart(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task that does not belong to the request that happens to start it: not its context, and not its portal."""
+    return Context().run(asyncio.ensure_future, work)
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel them, and wait until they are over.
+
+    More than once if need be: before Python 3.12 `asyncio.wait_for`, with which redis-py sends, loses a cancellation
+    that comes in the moment in which its work is done.
+    """
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_PAUSE)
 
 
 class Background:
@@ -23,15 +43,12 @@ class Background:
     def start(self, loops: Iterable[Callable[[], Awaitable[None]]]) -> None:
         """Run each until `aclose`."""
         for loop in loops:
-            # Not in the context of the request that happens to be the first: these loops belong to no request.
-            self._tasks.add(asyncio.get_running_loop().create_task(_again_and_again(loop), context=Context()))
+            self._tasks.add(apart(_again_and_again(loop)))
 
     async def aclose(self) -> None:
         """Cancel all of them and wait."""
         tasks, self._tasks = self._tasks, set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
 
 
 async def _again_and_again(loop: Callable[[], Awaitable[None]]) -> None:

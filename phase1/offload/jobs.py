@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, Protocol
 
 from phase1.exceptions import Phase1Error
+from phase1.offload.background import end
 
 __all__ = [
     "ANALYTICS",
@@ -70,9 +71,11 @@ class LocalQueue:
 
     async def run(self, handle: Callable[[Job], Awaitable[object]]) -> None:
         """Until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._concurrency):
-                group.create_task(self._work(handle))
+        workers = [asyncio.create_task(self._work(handle)) for _ in range(self._concurrency)]
+        try:
+            await asyncio.wait(workers)
+        finally:
+            await end(workers)
 
     async def _work(self, handle: Callable[[Job], Awaitable[object]]) -> None:
         while True:

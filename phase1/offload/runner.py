@@ -93,17 +93,20 @@ class _Attempt:
         self._runner = runner
         self._task = task
         self._claim = claim
-        self._writer = Writer(runner._flusher, task, claim.epoch, stop=self.stop)  # noqa: SLF001 - one class in two
+        self._writer = self._writer_of({"attempt": claim.epoch})
         self._answer = _Answer()
         self._work: asyncio.Task[None] | None = None
         self._reason = ""
 
+    def _writer_of(self, about: dict[str, Any]) -> Writer:
+        flusher = self._runner._flusher  # noqa: SLF001 - one class in two
+        return Writer(flusher, self._task, self._claim.epoch, stop=self.stop, head={"m": about})
+
     def stop(self, reason: str) -> None:
-        """Once: why this attempt is over."""
-        if not self._reason:
-            self._reason = reason
-            if self._work is not None:
-                self._work.cancel()
+        """Why this attempt is over; only the first reason counts. Said again, the work is cancelled again."""
+        self._reason = self._reason or reason
+        if self._work is not None and not self._work.done():
+            self._work.cancel()
 
     async def run(self) -> str:
         """Ask, write, end."""
@@ -119,7 +122,7 @@ class _Attempt:
         return await self._run(request, meta.user, meta.kind)
 
     async def _run(self, request: TaskRequest, user: str, kind: str) -> str:
-        self._writer.frame({"m": {"model": request.model, "attempt": self._claim.epoch}})
+        self._writer = self._writer_of({"model": request.model, "attempt": self._claim.epoch})
         last = await self._work_to_the_end(request, user)
         if self._reason in _OURS_NO_MORE:
             return self._reason
@@ -167,6 +170,8 @@ class _Attempt:
                 self._take(frame)
 
     def _take(self, frame: Any) -> None:  # noqa: ANN401 - a mapping of JSON
+        if self._reason:  # a library on the way has swallowed the cancellation
+            raise asyncio.CancelledError
         for key, value in frame.items():
             match key:
                 case "t":

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from phase1.offload.backend import Backend, make_backend
+from phase1.offload.background import apart, end
 from phase1.offload.config import Config
 from phase1.offload.hooks import Hooks
 from phase1.offload.ids import Signer
@@ -133,7 +134,7 @@ class Offload:
 
     def later(self, work: Coroutine[None, None, None]) -> None:
         """Do it beside; it is cancelled at the close."""
-        task = asyncio.create_task(work)
+        task = apart(work)
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
@@ -158,8 +159,7 @@ class Offload:
         self.closing.set()
         if self._mine is not None and signal.getsignal(signal.SIGTERM) is self._mine:
             signal.signal(signal.SIGTERM, self._before)
-        for task in self._later:
-            task.cancel()
+        await end(self._later)
         for backend in (self._primary, self._spare):
             if backend is not None:
                 await backend.aclose()

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
+from phase1.offload.background import apart, end
 from phase1.offload.dialects import PING, Renderer
 from phase1.offload.journal import START, Cursor, Entry, JournalUnavailable
 from phase1.offload.reader import TaskGone, follow
@@ -76,16 +77,14 @@ class JournalStream:
 
     async def _serve(self, receive: Receive, send: Send) -> bool:
         """Until the end, the time limit, the shutdown, or the client's leaving; whether it left."""
-        pump = asyncio.create_task(self._pump(send))
-        leaving = asyncio.create_task(_disconnected(receive))
-        closing = asyncio.create_task(self._offload.closing.wait())
+        pump = apart(self._pump(send))
+        leaving = apart(_disconnected(receive))
+        closing = apart(self._offload.closing.wait())
         try:
             await asyncio.wait({pump, leaving, closing}, return_when=asyncio.FIRST_COMPLETED)
             gone = leaving.done() or (pump.done() and isinstance(pump.exception(), TimeoutError | OSError))
         finally:
-            for task in (pump, leaving, closing):
-                task.cancel()
-            await asyncio.gather(pump, leaving, closing, return_exceptions=True)
+            await end((pump, leaving, closing))
         if pump.done() and not pump.cancelled() and (error := pump.exception()) is not None and not gone:
             raise error
         if not gone:

@@ -38,10 +38,17 @@ Stop = Callable[[str], None]
 
 
 class Writer:
-    """Writes one attempt's frames. Its methods never wait, but `end`."""
+    """Writes one attempt's frames. Its methods never wait, but `end`.
 
-    def __init__(self, flusher: Flusher, task: str, epoch: int, *, stop: Stop) -> None:
+    `head` is written right before the first of them: an attempt that dies before has left no trace, and the next one
+    need not take anything back.
+    """
+
+    def __init__(
+        self, flusher: Flusher, task: str, epoch: int, *, stop: Stop, head: Mapping[str, Any] | None = None
+    ) -> None:
         self._flusher = flusher
+        self._head = head
         self._task = task
         self._epoch = epoch
         self._stop = stop
@@ -90,6 +97,9 @@ class Writer:
     def _number(self, data: str, end: str = "") -> None:
         if self._full and not end:
             return
+        head, self._head = self._head, None
+        if head is not None:
+            self._number(frames.encode(head))
         self._seq += 1
         self._unconfirmed.append(Append(self._task, self._epoch, self._seq, data, end))
 
