@@ -22,6 +22,7 @@ from phase1.offload.dialects import DEFAULT, DIALECTS, StreamFacts, renderer
 from phase1.offload.identity import Identity, identify
 from phase1.offload.intake import Intake, Started
 from phase1.offload.journal import START, Code, Cursor, Meta
+from phase1.offload.pages import page_routes
 from phase1.offload.problems import Problem, gone, not_found, unavailable
 from phase1.offload.service import UNAVAILABLE, Offload
 from phase1.offload.streaming import JournalStream
@@ -244,6 +245,7 @@ router = Router(
         Route("/tasks/{task}", _endpoint(_task), methods=["GET"]),
         Route("/usage", _endpoint(_usage), methods=["GET"]),
         Route("/health", _health, methods=["GET"]),
+        *page_routes(lambda request: offload_of(request).manager.settings),
     ],
     redirect_slashes=False,
 )
