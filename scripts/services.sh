@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, and Chromium.
+# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, nginx
+# and Chromium.
 #
 # No system service needs to run: the tests start their own, in temporary directories. As root on Debian or Ubuntu the
 # packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped
@@ -66,6 +67,15 @@ without_starting() {
     return "$status"
 }
 
+# The same holds for nginx.
+apt_install_nginx() {
+    printf 'services: installing nginx-light\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends nginx-light
+}
+
+has_nginx() { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }
+
 apt_install_chromium() {
     printf 'services: installing chromium and chromedriver\n' >&2
     apt_get update
@@ -103,4 +113,5 @@ provide() {
 
 provide PostgreSQL has_postgres apt_install_postgres postgresql postgresql@17
 provide Redis has_redis apt_install_redis redis-server redis
+provide nginx has_nginx apt_install_nginx nginx-light nginx
 provide Chromium has_chromium apt_install_chromium 'chromium chromium-driver' 'chromium chromedriver'
