@@ -20,6 +20,7 @@ import typer
 from phase1.asgi.trial import start_server
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
+from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
 from phase1.lab.result import broken_promises, document
 from phase1.offload.command import start_worker
@@ -71,6 +72,10 @@ def run_demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the pooled app; 0: a free one.")] = 0,
     serve: Annotated[bool, typer.Option("--serve", help="Leave the pooled app up, with its debug page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Show offload instead: resume, stop, a killed worker. With --port and --serve."),
+    ] = False,
 ) -> None:
     """Measure a legacy app against the same app with the pool.
 
@@ -78,6 +83,8 @@ def run_demo(
     timeouts, a mean of at most 1.5 times the upstream's, and ten times the requests per second: if not, the exit code
     is 1.
     """
+    if offload:
+        raise typer.Exit(_run(_offload(port=port, serve=serve)))
     plan = Plan(users=users, rounds=rounds, latency=latency, port=port)
     raise typer.Exit(_run(_demo(plan, serve=serve, as_json=as_json)))
 
@@ -125,6 +132,18 @@ def run_worker(
         typer.echo(str(error) if isinstance(error, MissingExtraError) else f"error: {error}", err=True)
         raise typer.Exit(2) from error
     raise typer.Exit(code)
+
+
+async def _offload(*, port: int, serve: bool) -> int:
+    stage = TerminalStage(console_for(sys.stderr))
+    async with offload_demo(os.environ, typer.echo, port=port) as shown:
+        if serve:
+            stage.say(f"the app stays up until Ctrl-C; its chat page: {shown.url}")
+            with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
+                await asyncio.Event().wait()
+        else:
+            stage.say("to try it in a browser: phase1 demo --offload --serve")
+    return 1 if shown.broken else 0
 
 
 async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:

@@ -129,7 +129,7 @@ def nginx(home: Path, targets: list[str]) -> Iterator[str]:
         pytest.skip("no nginx: scripts/services.sh says how to get one")
     port = _free_port()
     site = (
-        (DEPLOY / "nginx" / "phase1.conf")
+        (DEPLOY / "nginx" / "site.conf")
         .read_text(encoding="utf-8")
         .replace("listen 80;", f"listen 127.0.0.1:{port};")
     )
