@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phase1 import offload
     from phase1.asgi.dependencies import LLM, get_llm, llm_for
     from phase1.asgi.install import install
     from phase1.asgi.lifespan import lifespan
@@ -35,6 +36,7 @@ __all__ = [
     "iterate",
     "lifespan",
     "llm_for",
+    "offload",
 ]
 
 _HOMES = {
@@ -59,6 +61,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used: `import phase1` stays light."""
+    if name == "offload":
+        return import_module("phase1.offload")
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

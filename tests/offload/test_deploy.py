@@ -129,9 +129,7 @@ def nginx(home: Path, targets: list[str]) -> Iterator[str]:
         pytest.skip("no nginx: scripts/services.sh says how to get one")
     port = _free_port()
     site = (
-        (DEPLOY / "nginx" / "site.conf")
-        .read_text(encoding="utf-8")
-        .replace("listen 80;", f"listen 127.0.0.1:{port};")
+        (DEPLOY / "nginx" / "site.conf").read_text(encoding="utf-8").replace("listen 80;", f"listen 127.0.0.1:{port};")
     )
     for name, target in zip(("web-1:8000", "web-2:8000"), targets, strict=True):
         site = site.replace(name, target)
