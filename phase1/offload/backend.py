@@ -71,9 +71,11 @@ class Backend:
         self._reaper = Reaper(store.journal, queue, config.times)
         self._background = Background()
 
-    def start(self) -> None:
-        """Run what must run beside, on the running loop."""
+    def start(self, *, work: bool = True) -> None:
+        """Run what must run beside, on the running loop; without `work` only what reading needs."""
         self._background.start(self.store.loops)
+        if not work:
+            return
         self._background.start((self._reaper.run,))
         if self.works is not None:
             self._background.start((*self.works.loops, self._work))

@@ -27,9 +27,13 @@ _YEAR: Final = 365 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """`key`: the pseudonym. `cookie`: a `Set-Cookie` for a visitor who comes for the first time."""
+    """`key`: the pseudonym. `cookie`: a `Set-Cookie` for a visitor who comes for the first time.
+
+    `rate`: what the rate is counted by. Of visitors it is the address: a cookie is thrown away too easily.
+    """
 
     key: str
+    rate: str
     cookie: str | None = None
 
 
@@ -37,16 +41,18 @@ async def identify(request: Request, hooks: Hooks, signer: Signer) -> Identity:
     """The user that the app knows, else the visitor."""
     name = await _name(request, hooks)
     if name is not None:
-        return Identity("u" + _pseudonym(signer, "user", name))
+        key = "u" + _pseudonym(signer, "user", name)
+        return Identity(key, key)
+    address = "a" + _pseudonym(signer, "address", request.client.host if request.client else "")
     visitor = _visitor(request.cookies.get(COOKIE, ""), signer)
     if visitor is not None:
-        return Identity("v" + _pseudonym(signer, "visitor", visitor))
+        return Identity("v" + _pseudonym(signer, "visitor", visitor), address)
     visitor = secrets.token_urlsafe(16)
     secure = "; Secure" if request.url.scheme == "https" else ""
     value = f"{visitor}.{signer.tag('cookie', visitor)}"
     path = "; Path=/; HttpOnly; SameSite=Lax"
     cookie = f"{COOKIE}={value}; Max-Age={_YEAR}{path}{secure}"
-    return Identity("v" + _pseudonym(signer, "visitor", visitor), cookie)
+    return Identity("v" + _pseudonym(signer, "visitor", visitor), address, cookie)
 
 
 async def _name(request: Request, hooks: Hooks) -> str | None:

@@ -28,6 +28,7 @@ from phase1.offload.service import UNAVAILABLE
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from phase1.offload.identity import Identity
     from phase1.offload.service import Offload
 
 __all__ = ["Intake", "Started"]
@@ -66,10 +67,11 @@ class _Wish:
 class Intake:
     """Takes what one user asks for."""
 
-    def __init__(self, offload: Offload, request: Request, user: str) -> None:
+    def __init__(self, offload: Offload, request: Request, who: Identity) -> None:
         self._offload = offload
         self._request = request
-        self._user = user
+        self._user = who.key
+        self._rate = who.rate
 
     async def chat(self, body: ChatBody) -> Started:
         """One chat. Raises `Problem`."""
@@ -187,7 +189,7 @@ class Intake:
     async def _count(self, backend: Backend, cost: int) -> Taken:
         config = self._offload.config
         taken = await backend.state.take(
-            self._user, per_minute=config.requests_per_minute, burst=config.burst, cost=cost
+            self._rate, per_minute=config.requests_per_minute, burst=config.burst, cost=cost
         )
         if not taken.allowed:
             raise Problem(
@@ -208,7 +210,7 @@ class Intake:
 
     async def _give_back(self, backend: Backend, cost: int) -> None:
         config = self._offload.config
-        await backend.state.take(self._user, per_minute=config.requests_per_minute, burst=config.burst, cost=-cost)
+        await backend.state.take(self._rate, per_minute=config.requests_per_minute, burst=config.burst, cost=-cost)
 
     async def _start(self, backend: Backend, wish: _Wish, taken: Taken) -> Started:
         task = self._offload.new_id(backend)

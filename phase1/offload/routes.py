@@ -144,7 +144,7 @@ class _Visit:
 async def _start(visit: _Visit) -> object:
     body = await visit.body(ChatBody)
     dialect = visit.dialect(body.dialect)
-    started = await Intake(visit.offload, visit.request, visit.user).chat(
+    started = await Intake(visit.offload, visit.request, visit.who).chat(
         body if body.dialect == dialect else body.model_copy(update={"dialect": dialect})
     )
     return visit.stream(started, dialect, START, int(time.time() * 1000), 0)
@@ -182,14 +182,14 @@ async def _cancel(visit: _Visit) -> object:
 
 async def _feedback(visit: _Visit) -> object:
     body = await visit.body(FeedbackBody)
-    started = await Intake(visit.offload, visit.request, visit.user).feedback(body)
+    started = await Intake(visit.offload, visit.request, visit.who).feedback(body)
     location = f"{visit.home}/tasks/{started.task}"
     return visit.json({"task_id": started.task, "status": "processing"}, 202, location=location)
 
 
 async def _batch(visit: _Visit) -> object:
     body = await visit.body(BatchBody)
-    batch, tasks = await Intake(visit.offload, visit.request, visit.user).batch(body)
+    batch, tasks = await Intake(visit.offload, visit.request, visit.who).batch(body)
     location = f"{visit.home}/tasks/{batch}"
     return visit.json({"task_id": batch, "status": "processing", "tasks": tasks}, 202, location=location)
 

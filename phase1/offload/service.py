@@ -83,7 +83,7 @@ class Offload:
             return
         self.closing.clear()
         self._primary = make_backend(self.config, self._source)
-        self._primary.start()
+        self._primary.start(work=not self.manager.switches.emergency)
         if self.config.spare:
             self._spare = make_backend(self.config, self._source, beside=True)
             self._spare.start()

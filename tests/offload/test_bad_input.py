@@ -177,6 +177,15 @@ async def test_rate_limit(make_app: MakeApp) -> None:
         assert (await bob.chat(question(n=1))).text == answer(1)
 
 
+async def test_visitors_are_counted_by_address(make_app: MakeApp) -> None:
+    """Who throws the cookie away gets no new minute."""
+    async with site_of(make_app(requests_per_minute=6), user=None) as site:
+        for _ in range(2):
+            await site.as_user(None).chat(question(n=1))
+        response = await site.post("/chat/stream", {"message": "x"})
+        assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limited")
+
+
 async def test_tasks_per_user(make_app: MakeApp, model: Model) -> None:
     """So many live at once; one that is over makes room."""
     async with site_of(make_app(tasks_per_user=2)) as site:

@@ -187,6 +187,10 @@ class Forgetful:
         self.renewed.set()
         return [Reply(Code.OK) for _ in held]
 
+    async def backlog(self) -> int:
+        """It is away as well."""
+        raise JournalUnavailable
+
 
 async def test_lease_loop_outlives_failures() -> None:
     """Three renewals fail: the fourth is made all the same, and nothing was stopped."""
@@ -200,6 +204,9 @@ async def test_lease_loop_outlives_failures() -> None:
     assert stops == []
     assert beats
     assert len(held) == 0
+    beats.clear()
+    await held.renew()
+    assert not beats  # nothing is held, and the journal is away: no sign of life
 
 
 async def test_lost_lease_stops_the_work() -> None:
