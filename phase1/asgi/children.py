@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-import greenback
-
+from phase1.doors.portal import in_portal
 from phase1.doors.unit import current_unit
 
 __all__ = ["give_portals_to_children"]
@@ -38,7 +37,7 @@ class _PortalFactory:
         unit = current_unit.get()
         if unit is None or not unit.unblocks:
             return self._make(loop, coro, options)
-        task = self._make(loop, _in_portal(coro), options)
+        task = self._make(loop, in_portal(coro), options)
         task.add_done_callback(lambda _: coro.close())  # of a task that was cancelled before it began
         return task
 
@@ -46,11 +45,6 @@ class _PortalFactory:
         self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], options: dict[str, Any]
     ) -> asyncio.Future[Any]:
         return self._before(loop, coro, **options) if self._before else asyncio.Task(coro, loop=loop, **options)
-
-
-async def _in_portal(coro: Coroutine[Any, Any, T]) -> T:
-    """Not `bestow_portal`: that begins the task's coroutine, and anyio cancels only tasks that have begun."""
-    return await greenback.with_portal_run(lambda: coro)
 
 
 def give_portals_to_children(loop: asyncio.AbstractEventLoop) -> None:

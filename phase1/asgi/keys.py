@@ -54,8 +54,8 @@ def _starlette_name(user: object) -> str | None:
 
 
 def _authorization(request: HTTPConnection) -> str | None:
-    value = request.headers.get("authorization")
-    return hashlib.sha256(value.encode()).hexdigest()[:32] if value else None
+    value = next((value for name, value in request.scope["headers"] if name == b"authorization"), b"")
+    return hashlib.sha256(value.decode("latin-1").encode()).hexdigest()[:32] if value else None
 
 
 def _function(setting: str) -> KeySource:

@@ -15,13 +15,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
-import greenback
-
 from phase1.asgi.children import give_portals_to_children
 from phase1.asgi.context import SCOPE_KEY, RequestContext
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
 from phase1.doors.manager import LLMManager
+from phase1.doors.portal import in_portal
 from phase1.doors.unit import current_unit
 from phase1.exceptions import ConfigurationError
 
@@ -95,7 +94,7 @@ class Phase1Middleware:
         return outer is not None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (response := await self._pages.respond(scope)) is not None:
+        if self._pages.known(scope) and (response := await self._pages.respond(scope)) is not None:
             await response(scope, receive, send)
             return
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
@@ -103,8 +102,9 @@ class Phase1Middleware:
         try:
             if context.unit.unblocks:
                 give_portals_to_children(asyncio.get_running_loop())
-                await greenback.ensure_portal()
-            await self.app(scope, receive, send)
+                await in_portal(self.app(scope, receive, send))
+            else:
+                await self.app(scope, receive, send)
         finally:
             current_unit.reset(token)
 

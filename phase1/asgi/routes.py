@@ -58,6 +58,10 @@ class Pages:
         self._clock = clock
         self._logged_at = float("-inf")
 
+    def known(self, scope: Scope) -> bool:
+        """Whether a request may be for one of them: most are not, and each pays for the question."""
+        return scope["type"] == "http" and _path(scope) in _PAGES
+
     async def respond(self, scope: Scope) -> Response | None:
         """The answer to a request for one of our pages; `None` = it is the app's."""
         page = _PAGES.get(_path(scope))

@@ -1,6 +1,6 @@
 """How does synchronous code wait for the engine without blocking the event loop?
 
-- In a task that has a portal (greenback, opened by the middleware): the task is suspended, the loop goes on.
+- In a task that has a portal (opened by the middleware): the task is suspended, the loop goes on.
 - In a thread without a loop (`def` endpoints, scripts): the call runs on the request's loop, or on our own.
 - On a loop without a portal nothing can wait: the caller makes the plain call, as before, and it is counted.
 
@@ -18,9 +18,8 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-import greenback
-
 from phase1.doors.background import background_loop
+from phase1.doors.portal import await_, has_portal
 from phase1.doors.watchdog import suspended
 from phase1.exceptions import Phase1Error
 
@@ -53,19 +52,19 @@ class Bridge:
         running = _running_loop()
         if running is None:
             return _wait_in_thread(coroutine, self.loop, self.patience)
-        if not greenback.has_portal():
+        if not has_portal():
             coroutine.close()
             raise NoPortal(
                 "this stream is read in a task without a portal: use `async for x in phase1.iterate(stream)`"
             )
         if running is not self.loop:
-            return greenback.await_(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop)))
+            return await_(_result(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.loop))))
         with suspended(running):
-            return greenback.await_(coroutine)
+            return await_(coroutine)
 
     def finish(self, coroutine: Coroutine[Any, Any, object]) -> None:
         """The same for closing something: where nothing can wait, the loop does it by itself; if it is gone, nobody."""
-        if not self.loop.is_closed() and (_running_loop() is None or greenback.has_portal()):
+        if not self.loop.is_closed() and (_running_loop() is None or has_portal()):
             with contextlib.suppress(LoopBlocked):
                 self.wait(coroutine)
         else:
@@ -83,12 +82,16 @@ def bridge_for(unit: Unit) -> Bridge | None:
     """The way from here, now; `None` on a loop's thread without a portal, or where `LLM_UNBLOCK=false` forbids it."""
     running = _running_loop()
     if running is not None:
-        portal = unit.manager.settings.llm_unblock and greenback.has_portal()
+        portal = unit.manager.settings.llm_unblock and has_portal()
         return Bridge(running, portal=True, patience=unit.patience) if portal else None
     loop = unit.loop
     if loop is None or loop.is_closed() or not loop.is_running():
         loop = background_loop()
     return Bridge(loop, portal=False, patience=unit.patience)
+
+
+async def _result(future: asyncio.Future[T]) -> T:
+    return await future
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

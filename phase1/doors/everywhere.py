@@ -19,7 +19,7 @@ from phase1.doors.sdk import AsyncDoor, SyncDoor, cached_resources
 __all__ = ["doors_open", "open_doors", "out_of_reach"]
 
 _OTHER_SDKS = ("anthropic", "cohere", "google.genai", "groq", "litellm", "mistralai", "ollama", "together")
-_REPLACED = ("chat", "request", "responses")
+_REPLACED = ("chat", "embeddings", "request", "responses")
 _DOORS: dict[type, type[AsyncDoor | SyncDoor]] = {openai.AsyncOpenAI: AsyncDoor, openai.OpenAI: SyncDoor}
 
 

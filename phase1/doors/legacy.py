@@ -35,18 +35,16 @@ class _Generates(Protocol):
 class Legacy:
     """The app's own client, whatever it is."""
 
-    __slots__ = ("_given", "_manager")
+    __slots__ = ("_given", "_manager", "_returns_it")
 
     def __init__(self, given: object | Callable[[], object] | None, manager: Manager) -> None:
         self._given = given
+        self._returns_it = callable(given) and not _is_client(given)
         self._manager = manager
 
     def resolve(self) -> object | None:
         """The client as it is now; `None` when there is none (yet)."""
-        given = self._given
-        if given is None or _is_client(given):
-            return given
-        return cast("Callable[[], object]", given)() if callable(given) else given
+        return cast("Callable[[], object]", self._given)() if self._returns_it else self._given
 
     @property
     def exists(self) -> bool:

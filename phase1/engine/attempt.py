@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
-from phase1.engine.call import Call
+from phase1.engine.call import Call, StreamSource
 from phase1.engine.sse import BROKEN_EVENT, EventSplitter, Progress, StreamReader
-from phase1.engine.transport import Broken, NeverSent, Transport, TransportError, WireRequest, WireResponse
+from phase1.engine.transport import Broken, Fields, NeverSent, Transport, TransportError, WireRequest, WireResponse
+from phase1.engine.watch import Watched
 from phase1.policy.classify import Kind, Outcome, outcome_of_error, outcome_of_status, retry_after_seconds
 
 __all__ = ["Attempt", "Clocks", "try_once"]
@@ -27,6 +28,10 @@ _MAX_HELD_EVENTS = 64
 _SUCCESS = range(200, 300)
 _OF_AN_OBJECT = frozenset({"object", "id", "choices", "data", "output"})
 _STATUS_IN_BAND = {Kind.RATE_LIMIT: 429, Kind.NODE_REFUSED: 403, Kind.SERVER_ERROR: 500}
+
+
+NO_FIELDS = Fields.of(())
+"""Of an attempt that got no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +48,38 @@ class Attempt:
 
     outcome: Outcome
     status: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Fields = NO_FIELDS
     body: bytes = b""
-    stream: _LiveStream | None = None
+    stream: StreamSource | None = None
     error: Exception | None = None
 
 
 async def try_once(
-    transport: Transport, request: WireRequest, call: Call, *, clocks: Clocks, expires_at: float
+    transport: Transport,
+    request: WireRequest,
+    call: Call,
+    *,
+    clocks: Clocks,
+    expires_at: float,
+    watched: Watched | None = None,
 ) -> Attempt:
-    """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled."""
+    """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled.
+
+    `watched` gets the attempt's clock: whoever watches may let it run out, and that is silence too.
+    """
     loop = asyncio.get_running_loop()
     first_token_at = loop.time() + clocks.first_token if call.streams else math.inf
     ends_at = min(expires_at, first_token_at)
     opened: list[WireResponse] = []
     try:
-        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at):
+        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at) as scope:
+            if watched is not None:
+                watched.scope = scope
             response = await transport.send(request)
             opened.append(response)
             attempt = await _receive(response, clocks, skims=call.parsed)
     except TimeoutError as exc:
-        kind = Kind.FIRST_TOKEN_TIMEOUT if first_token_at < expires_at else Kind.TIMEOUT
+        kind = Kind.FIRST_TOKEN_TIMEOUT if (scope.when() or math.inf) < expires_at else Kind.TIMEOUT
         attempt = Attempt(Outcome(kind), error=exc)
     except NeverSent as exc:
         attempt = Attempt(Outcome(Kind.CONNECT), error=exc)
@@ -86,10 +102,9 @@ async def _close(*responses: WireResponse) -> None:
 
 
 async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> Attempt:
-    headers = dict(response.headers)
-    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    content_type = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if response.status not in _SUCCESS:
-        return await _receive_error(response, headers)
+        return await _receive_error(response)
     if content_type == "text/event-stream":
         return await _receive_stream(response, _EventSource(response, skims=skims), clocks.idle)
     if content_type == "application/json" or content_type.endswith("+json"):
@@ -99,13 +114,14 @@ async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> At
     return await _receive_stream(response, _OpaqueSource(response), clocks.idle)
 
 
-async def _receive_error(response: WireResponse, headers: Mapping[str, str]) -> Attempt:
+async def _receive_error(response: WireResponse) -> Attempt:
     body = await response.read()
+    headers = dict(response.headers)
     code, type_ = _error_code(body)
     outcome = outcome_of_status(
         response.status, code=code, type_=type_, retry_after=retry_after_seconds(headers, now=time.time())
     )
-    return Attempt(outcome, status=response.status, headers=tuple(response.headers), body=body)
+    return Attempt(outcome, status=response.status, headers=response.headers, body=body)
 
 
 def _error_code(body: bytes) -> tuple[str | None, str | None]:
@@ -131,7 +147,7 @@ async def _receive_json(response: WireResponse) -> Attempt:
         code, type_ = _code_and_type(error)
         return _answer_in_band(response, outcome_of_error(code=code, type_=type_), error)
     return Attempt(
-        Outcome(Kind.OK, status=response.status), status=response.status, headers=tuple(response.headers), body=body
+        Outcome(Kind.OK, status=response.status), status=response.status, headers=response.headers, body=body
     )
 
 
@@ -157,18 +173,16 @@ async def _receive_stream(response: WireResponse, source: _EventSource | _Opaque
     if outcome.kind is not Kind.OK:
         error = Broken(f"the stream ended before its first content ({outcome.kind})")
         return Attempt(outcome, status=response.status, error=error)
-    return Attempt(
-        outcome, status=response.status, headers=tuple(response.headers), stream=_LiveStream(source, idle=idle)
-    )
+    return Attempt(outcome, status=response.status, headers=response.headers, stream=_LiveStream(source, idle=idle))
 
 
 def _answer_in_band(response: WireResponse, outcome: Outcome, error: Mapping[str, object]) -> Attempt:
     """The upstream's own error, as the HTTP answer that it would have been a moment earlier."""
-    kept = tuple((name, value) for name, value in response.headers if name != "content-type")
+    kept = [(name, value) for name, value in response.headers if name != "content-type"]
     return Attempt(
         outcome,
         status=_STATUS_IN_BAND.get(outcome.kind, 400),
-        headers=(("content-type", "application/json"), *kept),
+        headers=Fields.of([("content-type", "application/json"), *kept]),
         body=to_json({"error": error}),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from phase1.engine.transport import TransportError
+from phase1.engine.transport import Fields, TransportError
 from phase1.policy.classify import Kind, Outcome
 
 __all__ = ["Answer", "AnswerStream", "Call", "StreamSource"]
@@ -117,7 +117,7 @@ class Answer:
     """
 
     status: int
-    headers: Sequence[tuple[str, str]]
+    headers: Fields
     outcome: Outcome
     body: bytes = b""
     stream: AnswerStream | None = None

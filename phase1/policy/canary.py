@@ -13,6 +13,7 @@ spread as others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -22,6 +23,7 @@ BUCKETS: Final = 10_000
 _LONG: Final = 1024
 
 
+@lru_cache(maxsize=4096)  # users come back
 def bucket(key: str, *, salt: str) -> int:
     """The bucket of `key`, 0 … 9999. Lone surrogates are welcome: keys come from headers and cookies."""
     text = f"{salt}{key}".encode(errors="surrogatepass")

@@ -164,10 +164,14 @@ async def test_context_of_a_request_is_freed_with_it() -> None:
     """Fifty requests leave no fifty units behind."""
     from phase1.doors.unit import Unit
 
+    def units() -> int:
+        gc.collect()
+        return sum(type(thing) is Unit for thing in gc.get_objects())
+
+    before = units()
     bench = Bench()
     app = mount(Starlette(routes=list(ROUTES)), bench.manager)
     async with bench.manager, browser(app) as http:
         for _ in range(50):
             await http.get("/ask")
-    gc.collect()
-    assert sum(type(thing) is Unit for thing in gc.get_objects()) <= 1
+    assert units() <= before + 1  # Python remembers the value that a context variable had last

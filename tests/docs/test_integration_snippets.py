@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 import re
 import subprocess
@@ -243,6 +244,21 @@ async def test_iterate_streams_to_the_end(*, pool: bool, run: Run, upstream: LLM
     assert metrics["blocking_sites"] == {}
 
 
+@OFF_AND_ON
+async def test_relay_hands_on_the_providers_events(*, pool: bool, run: Run, upstream: LLMock) -> None:
+    """The browser gets what the SDK would have read, up to the last word."""
+    upstream.reply("one two three", times=None)
+    async with run("relay", pool=pool) as served:
+        answer = await ask(served, "/events")
+        metrics = await served.metrics()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert events[-1] == "[DONE]"
+    words = [choice["delta"].get("content") or "" for event in events[:-1] for choice in json.loads(event)["choices"]]
+    assert "".join(words) == "one two three"
+    assert metrics["in_flight"] == 0
+
+
 async def test_a_plain_generator_streams_too(run: Run, upstream: LLMock) -> None:
     """The other remedy for `NoPortal`: `def` instead of `async def`."""
 
@@ -355,3 +371,14 @@ async def test_offload_streams_and_resumes(run: Run, upstream: LLMock, env: Call
         again = await served.http.get(path, headers={"x-user": "ann", "last-event-id": "0-0"})
         assert again.text == started.text
         assert (await served.http.get(path, headers={"x-user": "bob"})).status_code == httpx.codes.NOT_FOUND
+
+
+@OFF_AND_ON
+async def test_balancer_and_pool_answer(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """Whatever the toggle says."""
+    upstream.reply("hi", times=None)
+    async with run("balancer", pool=pool, LLM_MODEL="gpt-4o-mini") as served:
+        assert (await ask(served)).json() == ["hi", "hi"]
+        status = (await served.http.get("/status")).json()
+    assert [node["name"] for node in status["balancer"]["nodes"]] == ["primary", "secondary"]
+    assert status["pool"]["calls"] == {"ok": 1}

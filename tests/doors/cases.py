@@ -139,6 +139,10 @@ async def embeddings(client: Any) -> Any:
     return await given(client.embeddings.create(model="m", input=["hello"], encoding_format="float"))
 
 
+async def embeddings_as_they_come(client: Any) -> Any:
+    return await given(client.embeddings.create(model="m", input="hello"))
+
+
 async def images(client: Any) -> Any:
     return await given(client.images.generate(model="m", prompt="a cat"))
 
@@ -245,6 +249,7 @@ CASES: dict[str, Case] = {
         responses_stream_helper,
         responses_retrieve,
         embeddings,
+        embeddings_as_they_come,
         images,
         image_edit,
         speech,

@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from phase1.doors.portal import in_portal
 from phase1.settings import Settings
 
-__all__ = ["clean_environment", "env", "log_level_restored"]
+__all__ = ["clean_environment", "env", "log_level_restored", "pytest_collection_modifyitems"]
+
+_HAVE_PORTALS = frozenset({"doors", "integrations"})
 
 VARIABLES = {*(name.upper() for name in Settings.model_fields), "OPENAI_API_POOL_SIZE"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Asynchronous tests of doors have a portal around them, as an app's endpoints have."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent.name in _HAVE_PORTALS:
+            item.obj = _with_portal(item.obj) if inspect.iscoroutinefunction(item.obj) else item.obj
+
+
+def _with_portal(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Coroutine[Any, Any, None]]:
+    @functools.wraps(test)
+    async def wrapped(**fixtures: object) -> None:
+        await in_portal(test(**fixtures))
+
+    return wrapped
 
 
 @pytest.fixture(autouse=True)

@@ -47,7 +47,7 @@ async def by_ours(door: str, provider: Provider, case: Case, *, known: bool, **o
 async def _asked_of(case: Case, client: Any, provider: Provider, *, known: bool) -> object:
     if known:
         with provider.aside():
-            for name in ("chat", "chat_stream", "responses", "responses_stream"):
+            for name in ("chat", "chat_stream", "responses", "responses_stream", "embeddings"):
                 await CASES[name](client)
     return await outcome(case, client)
 

@@ -17,6 +17,7 @@ import openai
 import pytest
 
 import phase1
+from phase1.doors.portal import in_portal
 from phase1.doors.unit import current_unit
 from phase1.exceptions import PoolClosed
 
@@ -187,7 +188,7 @@ async def test_many_blocking_methods_run_at_once(bench: Bench, theirs: Provider)
             client()
 
     async with bench.manager:
-        await bounded(asyncio.gather(*(endpoint() for _ in range(3))))  # type: ignore[arg-type]
+        await bounded(asyncio.gather(*(in_portal(endpoint()) for _ in range(3))))  # type: ignore[arg-type]
 
 
 async def test_nested_resources_do_too(bench: Bench, theirs: Provider) -> None:

@@ -16,6 +16,7 @@ import openai
 import pytest
 
 import phase1
+from phase1.doors.portal import in_portal
 from phase1.engine.transport.family import httpx as sdk_family
 from phase1.exceptions import ConfigurationError
 
@@ -218,7 +219,7 @@ async def test_many_users_wait_at_once(make: Any, provider: Provider) -> None:
             async with app_request(manager):
                 return int((await post(client, f"{provider.url}/chat/completions")).status_code)
 
-        assert await bounded(asyncio.gather(*(endpoint() for _ in range(5)))) == [200] * 5  # type: ignore[arg-type]
+        assert await bounded(asyncio.gather(*(in_portal(endpoint()) for _ in range(5)))) == [200] * 5  # type: ignore[arg-type]
 
 
 async def test_the_ordinary_way_uses_the_proxies_of_the_environment(

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+from array import array
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,7 +28,16 @@ from .world import app_request, given, items, manager_of, no_fallback
 pytest_plugins = ["tests.doors.providing"]
 
 NOT_GIVEN = getattr(openai, "omit", openai.NOT_GIVEN)
-SHORT = ("chat", "chat_stream", "chat_stream_left_early", "chat_tools", "responses", "responses_stream")
+SHORT = (
+    "chat",
+    "chat_stream",
+    "chat_stream_left_early",
+    "chat_tools",
+    "embeddings",
+    "embeddings_as_they_come",
+    "responses",
+    "responses_stream",
+)
 
 
 @contextmanager
@@ -234,6 +245,48 @@ async def test_answers_of_every_shape_are_the_sdks_objects(door: str, reply: Rep
     assert same(ours) == same(stock)
 
 
+def vectors(*embeddings: object, **fields: object) -> Reply:
+    """An answer to a call of embeddings."""
+    data = [{"object": "embedding", "index": index, "embedding": each} for index, each in enumerate(embeddings)]
+    usage = {"prompt_tokens": 1, "total_tokens": 1}
+    return json_reply({"object": "list", "model": "m", "data": data, "usage": usage} | fields)
+
+
+def coded(*floats: float) -> str:
+    """As OpenAI sends them."""
+    return b64encode(array("f", floats).tobytes()).decode()
+
+
+VECTORS = {
+    "floats": vectors([0.5, -0.5], [1.0]),
+    "whole_numbers": vectors([1, 2]),
+    "base64": vectors(coded(0.1, -1e30, 3.0), coded(1.0)),
+    "mixed": vectors(coded(0.1), [0.5]),
+    "nothing_in_it": vectors(""),
+    "no_base64": vectors("***"),
+    "cut_base64": vectors("AAA"),
+    "bytes_missing": vectors("AAAA"),
+    "none": vectors(),
+    "null": vectors(None),
+    "no_data": json_reply({"object": "list", "model": "m"}),
+    "unknown_fields": vectors(coded(0.1), cost=0.1),
+    "other_shapes": vectors(coded(0.1), usage={"prompt_tokens": "1"}),
+}
+
+
+@pytest.mark.parametrize("reply", VECTORS.values(), ids=VECTORS)
+@pytest.mark.parametrize("case", ["embeddings", "embeddings_as_they_come"])
+@pytest.mark.parametrize("door", ["async", "portal"])
+async def test_vectors_of_every_shape_are_the_sdks_objects(
+    door: str, case: str, reply: Reply, provider: Provider
+) -> None:
+    """Decoded where the SDK decodes them, and no error where it has none."""
+    provider.answers(reply)
+    async with manager_of(provider) as manager:
+        stock, ours = await both(door, provider, manager, CASES[case], known=True, max_retries=0)
+    assert same(ours) == same(stock)
+
+
 def events(*parts: object, **headers: str) -> Reply:
     """A stream of these events."""
     reply = sse_reply(*parts)
@@ -302,7 +355,7 @@ async def test_broken_stream_ends_with_an_error(
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 409, 418, 422, 429, 500, 503])
-@pytest.mark.parametrize("case", ["chat", "chat_stream"])
+@pytest.mark.parametrize("case", ["chat", "chat_stream", "embeddings_as_they_come"])
 @pytest.mark.parametrize("door", ["async", "portal"])
 async def test_errors_are_the_sdks(door: str, case: str, status: int, provider: Provider) -> None:
     """Type, status, code, body, request id and text; what legacy may answer, legacy has answered."""

@@ -22,12 +22,13 @@ import phase1
 from phase1.doors import background
 from phase1.doors.bridge import Bridge, LoopBlocked, NoPortal
 from phase1.doors.manager import LLMManager
+from phase1.doors.portal import in_portal
 from phase1.events import FellBack
 
 from .answers import error, sse_reply, words
 from .cases import HELLO
 from .provider import Gate, Provider
-from .world import APP_KEY, BOUND, Calls, app_request, bounded, heard_by, manager_of
+from .world import APP_KEY, BOUND, Calls, app_request, bounded, heard_by, manager_of, no_portal
 
 pytest_plugins = ["tests.doors.providing"]
 
@@ -63,7 +64,7 @@ def endpoint(manager: LLMManager, work: Callable[[], Any]) -> asyncio.Task[Any]:
         async with app_request(manager):
             return work()
 
-    return asyncio.create_task(run())
+    return asyncio.create_task(in_portal(run()))
 
 
 # Context variables, exceptions, threads
@@ -545,7 +546,7 @@ async def test_a_synchronous_call_on_a_users_loop_is_plain_and_counted(
 ) -> None:
     """A script's `async def` without any app: nothing can wait there, the call blocks as it always did."""
     default_of(provider)
-    with phase1.OpenAI() as client:
+    with phase1.OpenAI() as client, no_portal():
         assert text(client) == "Hello"
     assert fresh_process.manager is not None
     ((site, times),) = fresh_process.manager.tally.blocking_sites.items()

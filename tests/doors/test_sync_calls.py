@@ -14,6 +14,7 @@ from phase1.doors.legacy import Messages
 from phase1.events import BlockingCall, FellBack, Routed
 from phase1.exceptions import ConfigurationError
 from tests.doors.bench import BOUND, HELLO, Bench, SyncLegacy, failure
+from tests.doors.world import no_portal
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -91,7 +92,8 @@ async def test_on_the_loop_itself_legacy_is_called_as_before_and_the_place_is_co
     legacy = SyncLegacy()
     bench = Bench(legacy=legacy)
     async with bench.manager:
-        assert bench.manager.llm().generate_response(HELLO, temperature=0) == "from legacy"
+        with no_portal():
+            assert bench.manager.llm().generate_response(HELLO, temperature=0) == "from legacy"
     assert legacy.threads == [threading.current_thread()]
     assert legacy.calls == [(HELLO, {"temperature": 0})]
     assert ["test_sync_calls.py" in event.site for event in bench.ear.of(BlockingCall)] == [True]
@@ -102,7 +104,7 @@ async def test_on_the_loop_itself_without_legacy_says_what_is_missing() -> None:
     """Better than a deadlock."""
     bench = Bench()
     async with bench.manager:
-        with pytest.raises(ConfigurationError, match="no legacy client"):
+        with no_portal(), pytest.raises(ConfigurationError, match="no legacy client"):
             bench.manager.llm().generate_response(HELLO)
 
 

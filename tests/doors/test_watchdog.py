@@ -15,6 +15,7 @@ import pytest
 
 import phase1
 from phase1.doors import watchdog as module
+from phase1.doors.portal import in_portal
 from phase1.doors.watchdog import Watchdog, suspended
 
 from .answers import sse_reply, words
@@ -202,7 +203,7 @@ async def test_a_call_is_watched_exactly_while_it_is_suspended(
                 async with app_request(manager):
                     return len(list(client.chat.completions.create(model="m", messages=HELLO, stream=True)))
 
-            waiting = asyncio.create_task(endpoint())
+            waiting = asyncio.create_task(in_portal(endpoint()))
             await provider.arrived(1)
             assert watchdog._loops[loop].calls == 1
             gate.open()

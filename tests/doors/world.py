@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import threading
@@ -10,9 +11,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, I
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-import greenback
-
 from phase1.doors.manager import LLMManager
+from phase1.doors.portal import _own_worker, has_portal
 from phase1.doors.unit import PATIENCE, Unit, current_unit
 from phase1.events import CallFinished, Event
 from phase1.settings import Settings
@@ -32,6 +32,7 @@ __all__ = [
     "heard_by",
     "items",
     "manager_of",
+    "no_portal",
     "opened",
     "settings_of",
 ]
@@ -106,15 +107,27 @@ class Calls:
 async def app_request(
     manager: LLMManager, *, key: str | None = None, portal: bool = True, patience: float = PATIENCE
 ) -> AsyncIterator[Unit]:
-    """What the middleware opens around an endpoint."""
+    """What the middleware opens around an endpoint. The portal is that of the test (`conftest`)."""
     unit = Unit(manager, key_of=lambda: key, loop=asyncio.get_running_loop(), patience=patience)
     token = current_unit.set(unit)
     try:
-        if portal:
-            await greenback.ensure_portal()
-        yield unit
+        with contextlib.nullcontext() if portal else no_portal():
+            assert has_portal() is portal
+            yield unit
     finally:
         current_unit.reset(token)
+
+
+@contextmanager
+def no_portal() -> Iterator[None]:
+    """Inside, this task has none."""
+    worker = _own_worker()
+    assert worker is not None
+    task, worker.task = worker.task, None
+    try:
+        yield
+    finally:
+        worker.task = task
 
 
 async def bounded(work: Coroutine[Any, Any, T]) -> T:

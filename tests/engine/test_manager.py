@@ -344,7 +344,7 @@ async def test_bug_of_ours_counts_and_holds_nothing(make_manager: MakeManager) -
     await manager.start()
     pool = manager.bindings.current().pool
     assert pool is not None
-    pool._rng = lambda: 1 / 0
+    pool._picker._clock = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         await manager.send(CHAT)
     assert (counted(manager), held(manager), finished(manager)) == ((1, 1), (0, 0, 0, 0), ["bug"])

@@ -99,8 +99,10 @@ async def test_socks_proxy_makes_auto_httpx(monkeypatch: pytest.MonkeyPatch) -> 
     assert await made("auto") == "HttpxTransport"
 
 
-@pytest.mark.parametrize(("value", "module"), [("aiohttp", "aiohttp"), ("httpx", "httpx"), ("auto", "aiohttp")])
-async def test_manager_takes_what_its_settings_say(value: str, module: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "kind"), [("aiohttp", "AiohttpTransport"), ("httpx", "HttpxTransport"), ("auto", "AiohttpTransport")]
+)
+async def test_manager_takes_what_its_settings_say(value: str, kind: str) -> None:
     """Unless it is given one."""
     manager = Manager(Settings(enable_llm_pool=True, llm_transport=value, openai_api_key="k"), (NODE,))
     await manager.start()
@@ -108,5 +110,5 @@ async def test_manager_takes_what_its_settings_say(value: str, module: str) -> N
     assert binding is not None
     assert binding.pool is not None
     clients = binding.pool.nodes[0].clients
-    assert {type(client.transport).__module__.rpartition(".")[2] for client in clients} == {module}
+    assert {type(client.transport).__name__ for client in clients} == {kind}
     await manager.aclose()

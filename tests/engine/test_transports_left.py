@@ -14,7 +14,7 @@ from phase1.engine.transport import NeverSent, Transport, WireRequest
 from phase1.engine.transport.choice import transport_factory
 
 from .upstream import Upstream
-from .wire import BOUND
+from .wire import BOUND, Wire
 
 
 async def test_look_up_that_is_cut_by_closing_is_never_sent(
@@ -107,12 +107,16 @@ def test_transport_of_a_loop_that_is_gone_is_dropped_without_a_word(caplog: pyte
 
 
 def test_transport_that_was_forgotten_is_complained_about(caplog: pytest.LogCaptureFixture) -> None:
-    """On a loop that still runs somebody should have closed it."""
+    """Its connections are open on a loop that still runs: somebody should have closed it."""
 
     async def forget() -> None:
-        transport_factory("aiohttp")(1, 5.0)
-        gc.collect()
+        async with Wire() as wire:
+            transport = transport_factory("aiohttp")(1, 5.0)
+            response = await transport.send(WireRequest("POST", wire.url, (), b"{}"))
+            assert await response.read() == b"hello"
+            del transport, response
+            gc.collect()
 
     with caplog.at_level(logging.ERROR, logger="asyncio"), pytest.warns(ResourceWarning, match="Unclosed"):
         asyncio.run(forget())
-    assert "Unclosed client session" in caplog.text
+    assert "Unclosed connector" in caplog.text

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.doors.fixtures import clean_environment, env, log_level_restored
+from tests.doors.fixtures import clean_environment, env, log_level_restored, pytest_collection_modifyitems
 
-__all__ = ["clean_environment", "env", "log_level_restored"]
+__all__ = ["clean_environment", "env", "log_level_restored", "pytest_collection_modifyitems"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import httpx2
 
     from phase1.doors.lean.learnt import Learnt
-    from phase1.doors.lean.wish import Resource
+    from phase1.doors.lean.wish import Coded, Resource
 
 __all__ = ["Asked", "events_of", "model_of", "validated"]
 
@@ -39,6 +39,7 @@ class Asked:
     learnt: Learnt
     body: bytes
     stream: bool
+    coded: Coded | None
 
     @property
     def what(self) -> tuple[str, bool]:
@@ -86,7 +87,11 @@ class Asked:
             raise self.status_error(response) from None
         return self.client._process_response(  # noqa: SLF001
             cast_to=self.resource.result,
-            options=FinalRequestOptions.construct(method="post", url=self.learnt.path),
+            options=FinalRequestOptions.construct(  # type: ignore[call-arg]  # an attribute without an annotation
+                method="post",
+                url=self.learnt.path,
+                post_parser=openai.NOT_GIVEN if self.coded is None else self.coded.finish,
+            ),
             response=response,
             stream=self.stream,
             stream_cls=stream_class[self.resource.chunk] if self.stream else None,
@@ -97,9 +102,10 @@ def model_of(asked: Asked, answer: Answer) -> BaseModel | None:
     """The answer as the SDK's object; `None` = ask the SDK."""
     if answer.status != HTTPStatus.OK or answer.stream is not None or asked.stream:
         return None
-    result = validated(asked.resource.result, answer.body)
+    coded = asked.coded
+    result = validated(asked.resource.result, answer.body) if coded is None else coded.read(answer.body)
     if result is not None:
-        add_request_id(result, _field(answer, "x-request-id"))  # type: ignore[arg-type]  # the SDK's own BaseModel
+        add_request_id(result, answer.headers.get("x-request-id"))  # type: ignore[arg-type]  # the SDK's own BaseModel
     return result
 
 
@@ -107,11 +113,7 @@ def events_of(asked: Asked, answer: Answer) -> AnswerStream | None:
     """The answer's server-sent events, if they were asked for and came."""
     if not asked.stream or answer.stream is None:
         return None
-    return answer.stream if (_field(answer, "content-type") or "").startswith("text/event-stream") else None
-
-
-def _field(answer: Answer, name: str) -> str | None:
-    return next((value for field, value in answer.headers if field == name), None)
+    return answer.stream if (answer.headers.get("content-type") or "").startswith("text/event-stream") else None
 
 
 def validated(cls: type[BaseModel], data: bytes) -> BaseModel | None:

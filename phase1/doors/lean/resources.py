@@ -1,4 +1,4 @@
-"""The SDK's resources with a short way in front: chat completions, responses."""
+"""The SDK's resources with a short way in front: chat completions, responses, embeddings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 from openai.resources.chat import AsyncChat, Chat
 from openai.resources.chat.completions import AsyncCompletions, Completions
+from openai.resources.embeddings import AsyncEmbeddings, Embeddings
 from openai.resources.responses import AsyncResponses, Responses
+from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 
+from phase1.doors.lean.embeddings import decoded, vectors
 from phase1.doors.lean.short import ask, ask_blocking
-from phase1.doors.lean.wish import resource_of
+from phase1.doors.lean.wish import Coded, resource_of
 
 __all__ = ["AsyncLean", "Lean"]
 
@@ -23,6 +26,15 @@ _CHAT: dict[str, Any] = {
     "chunk": ChatCompletionChunk,
 }
 _RESPONSES: dict[str, Any] = {"needs": frozenset({"input", "model"}), "result": Response, "chunk": ResponseStreamEvent}
+_EMBEDDINGS: dict[str, Any] = {
+    "needs": frozenset({"input", "model"}),
+    "result": CreateEmbeddingResponse,
+    "coded": Coded("encoding_format", "base64", read=vectors, finish=decoded),
+}
+_ASYNC_EMBEDDINGS, _SYNC_EMBEDDINGS = (
+    resource_of(AsyncEmbeddings, **_EMBEDDINGS),
+    resource_of(Embeddings, **_EMBEDDINGS),
+)
 _ASYNC_CHAT, _SYNC_CHAT = resource_of(AsyncCompletions, **_CHAT), resource_of(Completions, **_CHAT)
 _ASYNC_RESPONSES, _SYNC_RESPONSES = resource_of(AsyncResponses, **_RESPONSES), resource_of(Responses, **_RESPONSES)
 
@@ -63,6 +75,18 @@ class _Responses(Responses):
         return ask_blocking(self._client, _SYNC_RESPONSES, arguments, super().create)
 
 
+class _AsyncEmbeddings(AsyncEmbeddings):
+    @wraps(AsyncEmbeddings.create)
+    def create(self, **arguments: Any) -> Awaitable[Any]:  # type: ignore[override]  # noqa: ANN401
+        return ask(self._client, _ASYNC_EMBEDDINGS, arguments, super().create)
+
+
+class _Embeddings(Embeddings):
+    @wraps(Embeddings.create)
+    def create(self, **arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
+        return ask_blocking(self._client, _SYNC_EMBEDDINGS, arguments, super().create)
+
+
 class AsyncLean:
     """What an asynchronous client has in the place of the SDK's resources."""
 
@@ -75,6 +99,11 @@ class AsyncLean:
     def responses(self) -> AsyncResponses:
         """`openai.AsyncOpenAI.responses`."""
         return _AsyncResponses(self)  # type: ignore[arg-type]
+
+    @cached_property
+    def embeddings(self) -> AsyncEmbeddings:
+        """`openai.AsyncOpenAI.embeddings`."""
+        return _AsyncEmbeddings(self)  # type: ignore[arg-type]
 
 
 class Lean:
@@ -89,3 +118,8 @@ class Lean:
     def responses(self) -> Responses:
         """`openai.OpenAI.responses`."""
         return _Responses(self)  # type: ignore[arg-type]
+
+    @cached_property
+    def embeddings(self) -> Embeddings:
+        """`openai.OpenAI.embeddings`."""
+        return _Embeddings(self)  # type: ignore[arg-type]

@@ -98,8 +98,9 @@ def _asked(client: Any, resource: Resource, arguments: Arguments) -> Asked | Non
     body = body_of(resource, arguments) if stream in _YES_OR_NO else None
     if body is None:
         return None
-    what = (resource.name, bool(stream))
-    return Asked(client, resource, recall(client, what), body, bool(stream))
+    coded = resource.coded if resource.coded is not None and resource.coded.concerns(arguments) else None
+    streams = stream is True
+    return Asked(client, resource, recall(client, (resource.name, streams)), body, streams, coded)
 
 
 @contextlib.contextmanager

@@ -48,7 +48,15 @@ class _Reading:
         self._client: Any = asked.client
         self._iterator: Any = self.__stream__()
         self._closed = False
+        self._begun = False
         self._made: Any = None
+
+    def phase1_events(self) -> AsyncIterator[list[bytes]]:
+        """The events as they came, for who wants no objects, on the engine's loop. Raises `ValueError` when begun."""
+        if self._begun or self._made is not None:
+            raise ValueError("the stream has been read already: relay it instead of iterating over it")
+        self._begun = True
+        return self._source.batches()
 
     if TYPE_CHECKING:
 
@@ -116,6 +124,7 @@ class LeanAsyncStream(_Reading, openai.AsyncStream[Any]):  # type: ignore[overri
         return cast("AsyncIterator[Any]", self._iterator)
 
     async def __stream__(self) -> AsyncIterator[Any]:
+        self._begun = True
         batches = self._source.batches()
         try:
             async for batch in batches:
@@ -159,6 +168,7 @@ class LeanStream(_Reading, openai.Stream[Any]):  # type: ignore[override]  # as 
         return cast("Iterator[Any]", self._iterator)
 
     def __stream__(self) -> Iterator[Any]:
+        self._begun = True
         batches = self._source.batches()
         try:
             while batch := self._bridge.wait(next_batch(batches)):

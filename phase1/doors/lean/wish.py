@@ -19,7 +19,7 @@ from typing import Annotated, Any, get_args, get_origin
 import openai
 from pydantic import BaseModel
 
-__all__ = ["Resource", "body_of", "resource_of"]
+__all__ = ["Coded", "Resource", "body_of", "resource_of"]
 
 _ASKS_FOR_MORE = frozenset({"self", "extra_headers", "extra_query", "extra_body", "timeout"})
 _sdk_log = logging.getLogger("openai")
@@ -28,12 +28,30 @@ Dumps = Callable[[Mapping[str, object]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
+class Coded:
+    """A request without the parameter `name` gets it with this `value`.
+
+    Then `read` makes an object of a whole body, if it is plain; `finish` is done to an object of the SDK's making.
+    """
+
+    name: str
+    value: object
+    read: Callable[[bytes], BaseModel | None]
+    finish: Callable[[Any], Any]
+
+    def concerns(self, arguments: Mapping[str, object]) -> bool:
+        """Whether a call leaves it to the SDK."""
+        return self.name not in arguments or isinstance(arguments[self.name], _NOT_GIVEN)
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One method of the SDK that has a short way: its address, its parameters, the classes of its answers.
 
     `owner` and `stock`: where the method stands, and what stood there when phase1 was imported; another one there now
     is somebody's instrumentation. `stock` is `None` when it was there before us. `chunk`: what the SDK makes of an
-    event; `chunks`: the classes by the events' names, where that is a union.
+    event; `chunks`: the classes by the events' names, where that is a union. `coded`: what the SDK adds to a request
+    that does not say it, and how it reads the answer then.
     """
 
     name: str
@@ -44,6 +62,7 @@ class Resource:
     result: type[BaseModel]
     chunk: Any
     chunks: Mapping[str, type[BaseModel]] | None
+    coded: Coded | None
 
     @property
     def is_stock(self) -> bool:
@@ -51,13 +70,20 @@ class Resource:
         return self.stock is not None and self.owner.__dict__.get("create") is self.stock
 
 
-def resource_of(owner: type, *, needs: frozenset[str], result: type[BaseModel], chunk: object = None) -> Resource:
+def resource_of(
+    owner: type,
+    *,
+    needs: frozenset[str],
+    result: type[BaseModel],
+    chunk: object = None,
+    coded: Coded | None = None,
+) -> Resource:
     """What is to be known of `owner.create`."""
     create = owner.__dict__["create"]
     ours = type(create) is FunctionType and create.__module__.startswith("openai.")
     parameters = frozenset(inspect.signature(create).parameters) - _ASKS_FOR_MORE
     return Resource(
-        owner.__qualname__, owner, create if ours else None, parameters, needs, result, chunk, _by_name(chunk)
+        owner.__qualname__, owner, create if ours else None, parameters, needs, result, chunk, _by_name(chunk), coded
     )
 
 
@@ -75,9 +101,15 @@ def body_of(resource: Resource, arguments: Mapping[str, object]) -> bytes | None
         return None
     if _sdk_log.isEnabledFor(logging.DEBUG):
         return None
-    given = {name: value for name, value in arguments.items() if not isinstance(value, _NOT_GIVEN)}
-    if not all(isfinite(value) for value in given.values() if type(value) is float):
-        return None  # orjson would say null
+    given = {}
+    for name, value in arguments.items():
+        if isinstance(value, _NOT_GIVEN):
+            continue
+        if type(value) is float and not isfinite(value):
+            return None  # orjson would say null
+        given[name] = value
+    if resource.coded is not None and resource.coded.concerns(given):
+        given[resource.coded.name] = resource.coded.value
     try:
         return _dumps(given)
     except (TypeError, ValueError):

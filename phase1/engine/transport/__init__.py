@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from phase1.engine.transport.base import Broken, NeverSent, Transport, TransportError, WireRequest, WireResponse
+from phase1.engine.transport.fields import Fields
 
-__all__ = ["Broken", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]
+__all__ = ["Broken", "Fields", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]

@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from phase1.engine.transport.fields import Fields
 from phase1.exceptions import Phase1Error
 
-__all__ = ["KEEP_ALIVE", "Broken", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]
+__all__ = ["KEEP_ALIVE", "Broken", "Headers", "NeverSent", "Transport", "TransportError", "WireRequest", "WireResponse"]
 
 KEEP_ALIVE = 15.0
 """Seconds that an idle connection is kept for the next call."""
@@ -56,8 +57,8 @@ class WireResponse(Protocol):
         """HTTP status."""
 
     @property
-    def headers(self) -> Headers:
-        """Header fields in wire order, names lower case, `content-encoding` already undone."""
+    def headers(self) -> Fields:
+        """Its header fields, `content-encoding` already undone."""
 
     async def read(self) -> bytes:
         """The whole body, decoded. Raises `Broken` when the connection ends early."""

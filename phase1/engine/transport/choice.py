@@ -25,7 +25,7 @@ def transport_factory(wanted: str) -> Callable[[int, float], Transport]:
     def make(connections: int, connect_timeout: float) -> Transport:
         proxies = Proxies.from_environment()
         if _takes_aiohttp(wanted, proxies.socks):
-            from phase1.engine.transport.aiohttp import AiohttpTransport  # noqa: PLC0415 - the extra `fast`
+            from phase1.engine.transport.aio import AiohttpTransport  # noqa: PLC0415 - the extra `fast`
 
             return AiohttpTransport(connect_timeout=connect_timeout, proxies=proxies)
         from phase1.engine.transport.httpx import HttpxTransport  # noqa: PLC0415 - imports the SDK
@@ -46,7 +46,7 @@ def _takes_aiohttp(wanted: str, socks: Proxy | None) -> bool:
 
 
 def _has_aiohttp() -> bool:
-    """Whether it is installed, of a version that `aiohttp` was written for."""
+    """Whether it is installed, of a version that `aio` was written for."""
     try:
         found = re.match(r"3\.(\d+)", version("aiohttp"))
     except PackageNotFoundError:

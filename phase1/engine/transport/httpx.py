@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator, Mapping
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
-from phase1.engine.transport.base import KEEP_ALIVE, Broken, Headers, NeverSent, WireRequest, WireResponse
+from phase1.engine.transport.base import KEEP_ALIVE, Broken, NeverSent, WireRequest, WireResponse
 from phase1.engine.transport.family import httpx
-from phase1.engine.transport.fields import passed_on, signed
+from phase1.engine.transport.fields import Fields
 from phase1.engine.transport.proxies import Proxies, Proxy
 from phase1.engine.transport.redirects import REDIRECTS, follow
+from phase1.engine.transport.signature import signed
 from phase1.engine.transport.tls import ssl_context
 
 __all__ = ["HttpxTransport"]
@@ -141,7 +142,7 @@ class HttpxResponse:
         self._response = response
         self._undone = undone
         self.status = response.status_code
-        self.headers: Headers = passed_on(response.headers.raw, undone)
+        self.headers = Fields(response.headers.raw, undone, response.headers.get)
 
     async def read(self) -> bytes:
         """The whole body."""

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 
 from phase1.engine.transport.base import Headers, WireRequest
+from phase1.engine.transport.fields import Fields
 
 __all__ = ["MockResponse", "MockTransport"]
 
 
-@dataclass(slots=True)
 class MockResponse:
     """An answer made by hand. An exception among `chunks` is raised when its turn comes; an awaitable is awaited."""
 
-    status: int = 200
-    headers: Headers = (("content-type", "application/json"),)
-    chunks: Iterable[bytes | Exception | Awaitable[None]] = ()
-    closed: bool = field(default=False, init=False)
+    __slots__ = ("chunks", "closed", "headers", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: Headers = (("content-type", "application/json"),),
+        chunks: Iterable[bytes | Exception | Awaitable[None]] = (),
+    ) -> None:
+        self.status = status
+        self.headers = Fields.of(headers)
+        self.chunks = chunks
+        self.closed = False
 
     async def read(self) -> bytes:
         """The chunks in one piece."""

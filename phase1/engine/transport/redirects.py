@@ -50,7 +50,7 @@ async def _finish(response: WireResponse) -> None:
 
 def redirected(request: WireRequest, response: WireResponse) -> WireRequest | None:
     """What to ask next; `None` when `response` is the answer. Raises `Broken` for what cannot be followed."""
-    location = next((value for name, value in response.headers if name == "location"), None)
+    location = response.headers.get("location")
     if response.status not in REDIRECTS or location is None:
         return None
     here, there = urlsplit(request.url), _joined(request.url, location)
