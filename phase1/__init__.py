@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from phase1 import chat as chat
+    from phase1 import offload as offload
     from phase1.asgi.dependencies import LLM, get_llm, llm_for
     from phase1.asgi.install import install
     from phase1.asgi.lifespan import lifespan
@@ -43,6 +44,7 @@ __all__ = [
     "iterate",
     "lifespan",
     "llm_for",
+    "offload",
     "relay",
 ]
 
@@ -71,7 +73,7 @@ _HOMES = {
 }
 
 
-_ROOMS = frozenset({"chat"})
+_ROOMS = frozenset({"chat", "offload"})
 
 
 def __getattr__(name: str) -> object:

@@ -362,6 +362,18 @@ async def test_a_client_with_its_own_http_client_is_left_alone(
     assert any(re.search(r"its own http_client= \(\w+\) is left alone", line) for line in caplog.messages)
 
 
+async def test_offload_streams_and_resumes(run: Run, upstream: LLMock, env: Callable[..., None]) -> None:
+    """The hook says whose chat it is; another user does not find it."""
+    env(LLM_MODEL="gpt-4o-mini")
+    async with run("offload", pool=True) as served:
+        started = await served.http.post("/api/async/chat/stream", json={"message": "hello"}, headers={"x-user": "ann"})
+        assert "response.completed" in started.text
+        path = started.headers["location"]
+        again = await served.http.get(path, headers={"x-user": "ann", "last-event-id": "0-0"})
+        assert again.text == started.text
+        assert (await served.http.get(path, headers={"x-user": "bob"})).status_code == httpx.codes.NOT_FOUND
+
+
 @OFF_AND_ON
 async def test_balancer_and_pool_answer(run: Run, upstream: LLMock, *, pool: bool) -> None:
     """Whatever the toggle says."""

@@ -54,6 +54,11 @@ settings = phase1.Settings.load(enable_llm_pool=True, llm_pool_size=10)
 assert_type(settings, phase1.Settings)
 assert_type(settings.llm_pool_size, int)
 
+offloading = FastAPI()
+phase1.install(offloading, offload=True)
+phase1.install(offloading, offload=phase1.offload.Hooks(user=user_of, priority=lambda request: 0))
+offloading.mount("/api/async", phase1.offload.router)
+
 app = FastAPI()
 manager = phase1.install(app, lambda: old_client, settings=settings, user_key=user_of)
 assert_type(manager, phase1.LLMManager)
