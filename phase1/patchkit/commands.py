@@ -95,6 +95,8 @@ def run_patch(
         if diff + check + write > 1:
             _refuse("--diff, --check and --write are three ways: choose one")
         diagnosis = diagnose_with_progress(target)
+        if write:
+            _refuse_interrupted(diagnosis.model.tree.root)
         wanted = plan(diagnosis, unsafe=unsafe, only=only or [])
         written = write and bool(wanted.changes) and _write(diagnosis, wanted, ask=not yes, force=force)
         _tell_plan(diagnosis, wanted, written=written, quiet=check, as_json=as_json, show=not write)
@@ -152,9 +154,6 @@ def _append_summary(text: str) -> None:
 def _write(diagnosis: Diagnosis, wanted: Plan, *, ask: bool, force: bool) -> bool:
     """Make the edits. False if the person at the terminal does not want them."""
     root = diagnosis.model.tree.root
-    journal = Journal(root)
-    if (name := journal.interrupted()) is not None:
-        _fail(f"an earlier run was interrupted before it wrote {name}: phase1 revert {root} first")
     dirty = uncommitted(root, {change.source.name for change in wanted.changes})
     if dirty and not force:
         _fail(f"there are uncommitted changes ({dirty[0]}): commit or stash them, or use --force")
@@ -162,8 +161,13 @@ def _write(diagnosis: Diagnosis, wanted: Plan, *, ask: bool, force: bool) -> boo
         show_diff(_diff(wanted, root), _out())
         if not typer.confirm(f"Write {len(wanted.changes)} file(s)?", err=True):
             return False
-    journal.write((change.source.name, change.source.data, change.after) for change in wanted.changes)
+    Journal(root).write((change.source.name, change.source.data, change.after) for change in wanted.changes)
     return True
+
+
+def _refuse_interrupted(root: Path) -> None:
+    if (name := Journal(root).interrupted()) is not None:
+        _fail(f"an earlier run was interrupted before it wrote {name}: phase1 revert {root} first")
 
 
 def _tell_plan(  # what was done, in one of three ways
@@ -248,6 +252,8 @@ def _clear_errors() -> Iterator[None]:
         _refuse(str(missing))
     except Phase1Error as error:
         _refuse(str(error))
+    except RecursionError:
+        _refuse("an expression in this tree is nested too deeply to be followed")
     except KeyboardInterrupt:
         typer.echo("interrupted: nothing is half done", err=True)
         raise typer.Exit(130) from None

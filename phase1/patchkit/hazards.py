@@ -89,17 +89,15 @@ def _of_sessions(site: Site, functions: list[Function]) -> Iterator[Hazard]:
     given = site.node.args if isinstance(site.node, ast.Call) else []
     given = [*given, *(keyword.value for keyword in site.node.keywords)] if isinstance(site.node, ast.Call) else given
     names = {node.id for node in given if isinstance(node, ast.Name)}
-    annotations = {
-        parameter.arg: ast.unparse(parameter.annotation) if parameter.annotation else ""
+    annotations = [
+        (parameter.arg, ast.unparse(parameter.annotation) if parameter.annotation else "")
         for function in (site.frame, *functions)
         for parameter in function.parameters
         if function is not site.frame or parameter.arg in names
-    }
-    if any("AsyncSession" in annotation for annotation in annotations.values()):
+    ]
+    if any("AsyncSession" in annotation for _, annotation in annotations):
         yield Hazard("it is given an AsyncSession, which belongs to the loop and must not go to a thread", stops=True)
-    elif any("Session" in annotation or name in _SESSIONS for name, annotation in annotations.items()) or (
-        names & _SESSIONS
-    ):
+    elif any("Session" in annotation or name in _SESSIONS for name, annotation in annotations) or (names & _SESSIONS):
         yield Hazard("it is given a database session, which is then used in another thread", stops=False)
 
 

@@ -49,7 +49,8 @@ def taken_out(data: bytes, hunks: Iterable[Hunk]) -> bytes:
     lines = _lines(data)
     for hunk in sorted(hunks, key=lambda one: one.start, reverse=True):
         at = _find(lines, hunk)
-        lines[at : at + len(hunk.after)] = hunk.before
+        there = lines[at : at + len(hunk.after)]
+        lines[at : at + len(hunk.after)] = _with_ends_of(there, hunk)
     return b"".join(lines)
 
 
@@ -93,7 +94,21 @@ def _matches(lines: list[bytes], at: int, hunk: Hunk, context: int) -> bool:
     above, below = hunk.above[-context:] if context else (), hunk.below[:context]
     wanted = (*above, *hunk.after, *below)
     start = at - len(above)
-    return start >= 0 and tuple(lines[start : start + len(wanted)]) == wanted
+    if start < 0 or start + len(wanted) > len(lines):
+        return False
+    return all(_bare(lines[start + number]) == _bare(line) for number, line in enumerate(wanted))
+
+
+def _with_ends_of(there: list[bytes], hunk: Hunk) -> list[bytes]:
+    """The old lines; if line ends have changed since, as where a last line has got one, with those of today."""
+    if there == list(hunk.after) or not there:
+        return list(hunk.before)
+    end = there[-1][len(_bare(there[-1])) :]
+    return [_bare(line) + end for line in hunk.before]
+
+
+def _bare(line: bytes) -> bytes:
+    return line.rstrip(b"\r\n")
 
 
 def _first(hunk: Hunk) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,17 +93,27 @@ class Model:
                             found[origin] = Client(origin, scope, node)
         return found
 
-    @cached_property
+    @property
     def is_installed(self) -> bool:
         """Whether the app has `phase1.install`, the middleware or the lifespan already."""
-        names = {"phase1.install", "phase1.lifespan", "phase1.Phase1Middleware"}
-        return any(
-            isinstance(value, External) and value.path in names
+        return bool(self._names_of_ours & {"phase1.install", "phase1.lifespan", "phase1.Phase1Middleware"})
+
+    @property
+    def uses_phase1(self) -> bool:
+        """Whether a call or a client of the app goes through phase1 already."""
+        return bool(self._names_of_ours & {"phase1.adopt", "phase1.call", "phase1.iterate"})
+
+    @cached_property
+    def _names_of_ours(self) -> set[str]:
+        return {
+            value.path
             for scope in self.flow.scopes
+            if "phase1" in scope.source.text
             for node in scope.nodes
             if isinstance(node, ast.Attribute | ast.Name)
             for value in self.flow.values(node, scope)
-        )
+            if isinstance(value, External) and value.path.startswith("phase1.")
+        }
 
     @cached_property
     def recipe(self) -> Recipe | None:
@@ -167,7 +179,20 @@ class Model:
 
 def read_app(target: Target, progress: Progress | None = None) -> Model:
     """Read everything below the target. Raises `PatchkitError` if it is not there."""
-    return Model(read_tree(target.root, progress), target)
+    with _uncollected():
+        return Model(read_tree(target.root, progress), target)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Millions of nodes are made and kept: looking through them for garbage again and again takes half the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _place(site: Site) -> tuple[int, int]:

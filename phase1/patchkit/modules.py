@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
+import re
 import sys
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Final
 
 from phase1.patchkit.libraries import mentions_llm
@@ -27,17 +26,19 @@ class Modules:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._found: dict[tuple[str, str], Source | None] = {}
+        self._names = {part.removesuffix(".py") for name in tree.sources for part in name.split("/")}
 
     def resolve(self, importer: Source, dotted: str, level: int = 0) -> Source | None:
         """The module `dotted` as `importer` means it; `None` if it is not in the tree."""
-        folder = PurePosixPath(importer.name).parent
+        folder = _parent(importer.name)
         if level:
             for _ in range(level - 1):
-                folder = folder.parent
+                folder = _parent(folder)
             return self._below(folder, dotted)
-        if dotted.partition(".")[0] in _LIBRARIES:
+        top = dotted.partition(".")[0]
+        if top in _LIBRARIES or top not in self._names:
             return None
-        key = (folder.as_posix(), dotted)
+        key = (folder, dotted)
         if key not in self._found:
             self._found[key] = self._search(folder, dotted)
         return self._found[key]
@@ -48,26 +49,22 @@ class Modules:
 
     def inside(self, source: Source, name: str) -> Source | None:
         """The submodule `name` of a package."""
-        return self._below(PurePosixPath(source.name).parent, name) if self.is_package(source) else None
+        return self._below(_parent(source.name), name) if self.is_package(source) else None
 
-    def _search(self, folder: PurePosixPath, dotted: str) -> Source | None:
-        above = [folder, *folder.parents]
-        roots = [base for base in above if not self._is_in_package(base)] or above
+    def _search(self, folder: str, dotted: str) -> Source | None:
+        above = [folder]
+        while above[-1]:
+            above.append(_parent(above[-1]))
+        roots = [base for base in above if _join(base, "__init__.py") not in self._tree.sources] or above
         for base in [*roots, *(base for base in above if base not in roots)]:
-            for root in (base, base / "src"):
+            for root in (base, _join(base, "src")):
                 if (found := self._below(root, dotted)) is not None:
                     return found
         return self._only(dotted)
 
-    def _is_in_package(self, folder: PurePosixPath) -> bool:
-        return (folder / "__init__.py").as_posix() in self._tree.sources
-
-    def _below(self, folder: PurePosixPath, dotted: str) -> Source | None:
-        path = folder.joinpath(*dotted.split(".")) if dotted else folder
-        for name in (f"{path.as_posix()}.py", (path / "__init__.py").as_posix()):
-            if (found := self._tree.sources.get(name)) is not None:
-                return found
-        return None
+    def _below(self, folder: str, dotted: str) -> Source | None:
+        path = _join(folder, dotted.replace(".", "/")) if dotted else folder
+        return self._tree.sources.get(f"{path}.py") or self._tree.sources.get(_join(path, "__init__.py"))
 
     def _only(self, dotted: str) -> Source | None:
         """The one file whose path ends like the name: the folder on the path may be any."""
@@ -103,19 +100,47 @@ class Modules:
         return {name: self._imported(source) for name, source in self._tree.sources.items()}
 
     def _imported(self, source: Source) -> set[str]:
+        """The files that a file may import, told by its lines: a few too many do no harm."""
         found: set[str] = set()
-        for node in ast.walk(source.module):
-            match node:
-                case ast.Import(names=aliases):
-                    targets = [self.resolve(source, alias.name) for alias in aliases]
-                case ast.ImportFrom(module=module, names=aliases, level=level):
-                    base = self.resolve(source, module or "", level)
-                    dotted = [f"{module}.{alias.name}" if module else alias.name for alias in aliases]
-                    targets = [base, *(self.resolve(source, name, level) for name in dotted)]
-                case _:
-                    continue
+        for statement in _IMPORT.finditer(source.text):
+            base, names, whole = statement["base"], statement["names"], statement["whole"]
+            if whole is not None:
+                targets = [self.resolve(source, one) for dotted in _names_in(whole) for one in _packages(dotted)]
+            else:
+                module = base.lstrip(".")
+                level = len(base) - len(module)
+                dotted = [f"{module}.{name}" if module else name for name in _names_in(names)]
+                wanted = (*_packages(module), *dotted)
+                targets = [self.resolve(source, one, level) for one in wanted if one or level]
             found.update(target.name for target in targets if target is not None)
         return found
+
+
+_IMPORT: Final = re.compile(
+    r"^[ \t]*(?:from[ \t]+(?P<base>[.\w]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|(?:[^\n\\]|\\\r?\n)*)"
+    r"|import[ \t]+(?P<whole>(?:[^\n\\]|\\\r?\n)*))",
+    re.MULTILINE,
+)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _packages(dotted: str) -> list[str]:
+    """`a.b.c` runs `a` and `a.b` too."""
+    parts = dotted.split(".")
+    return [".".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _names_in(names: str) -> list[str]:
+    """`a.b as c, d` as `a.b`, `d`."""
+    parts = re.sub(r"#[^\n]*|[()\\]", " ", names).split(",")
+    return [part.split()[0] for part in parts if part.split()]
 
 
 def _closure(start: set[str], arrows: dict[str, set[str]]) -> set[str]:

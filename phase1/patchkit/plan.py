@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -66,7 +65,7 @@ def _is_allowed(finding: Finding, *, unsafe: bool) -> bool:
 
 
 def _changes(model: Model, findings: tuple[Finding, ...]) -> tuple[Change, ...]:
-    if all(finding.rule is install.RULE for finding in findings):
+    if all(finding.rule is install.RULE for finding in findings) and not model.uses_phase1:
         return ()
     edits: dict[str, list[Edit]] = {}
     for finding in findings:
@@ -96,12 +95,7 @@ def _prove_that_twice_is_once(
     tree = diagnosis.model.tree
     again = Tree(tree.root, dict(tree.sources), [])
     for change in changes:
-        again.sources[change.source.name] = replace(
-            change.source,
-            data=change.after,
-            text=change.after.decode("utf-8-sig", "replace"),
-            module=ast.parse(change.after),
-        )
+        again.sources[change.source.name] = replace(change.source, data=change.after)
     after = examine(Model(again, diagnosis.model.target))
     left = [one for one in _wanted(after, wanted) if _is_allowed(one, unsafe=unsafe) and one.rule is not install.RULE]
     if left:

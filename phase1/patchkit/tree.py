@@ -8,6 +8,7 @@ import tokenize
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -24,18 +25,26 @@ _LEFT_OUT: Final = frozenset(
 _LARGEST: Final = 2_000_000  # bytes: what is larger was not written by hand
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """One Python file as it is on the disk."""
+    """One Python file as it is on the disk, known to parse."""
 
     path: Path
     name: str  # relative to the tree's root, with `/`
     data: bytes
-    text: str
-    module: ast.Module
 
     def __repr__(self) -> str:
         return f"<Source {self.name}>"
+
+    @cached_property
+    def text(self) -> str:
+        """Without a byte order mark."""
+        return _text(self.data)
+
+    @cached_property
+    def module(self) -> ast.Module:
+        """Parsed when somebody asks: of a large tree few files matter, and a syntax tree is large."""
+        return _parsed(self.data, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +120,9 @@ def _source(tree: Tree, path: Path) -> Source:
         raise _Unreadable("a symbolic link: not followed")
     if path.suffix == ".ipynb":
         raise _Unreadable("a notebook: only .py files are read")
-    data = _bytes(path)
-    return Source(path, _name(tree, path), data, text := _text(data), _parsed(data, text))
+    source = Source(path, _name(tree, path), _bytes(path))
+    _parsed(source.data, source.text)
+    return source
 
 
 def _bytes(path: Path) -> bytes:

@@ -58,7 +58,12 @@ SITE_RULES: Final = tuple(
         blocking_call,
     )
 )
-APP_RULES: Final[tuple[Callable[[Model], Iterator[Finding]], ...]] = (adopt.find, early_import.find, request_key.find)
+APP_RULES: Final[tuple[Callable[[Model], Iterator[Finding]], ...]] = (
+    adopt.find,
+    early_import.find,
+    request_key.find,
+    other_framework.find_flask,
+)
 RULES: Final[tuple[Rule, ...]] = tuple(
     sorted(
         (adopt.RULE, early_import.RULE, install.RULE, request_key.RULE, *(one.rule for one in SITE_RULES)),

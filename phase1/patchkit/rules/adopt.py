@@ -31,14 +31,18 @@ def find(model: Model) -> Iterator[Finding]:
 
 
 def _is_left_alone(model: Model, client: Client) -> bool:
-    """Adopted already, with an HTTP client of its own, of the request, or the legacy client of an `llm` parameter."""
+    """Adopted already, or nothing that a pool could serve as it is used."""
     has_own_transport = any(keyword.arg == "http_client" for keyword in client.call.keywords)
     uses_assistants = any(
         client.origin in leaf.origins and leaf.ask.family is Family.ASSISTANTS for leaf in model.leaves
     )
+    is_awaited_by_mistake = any(
+        client.origin in leaf.origins and leaf.awaited and leaf.ask.blocks for leaf in model.leaves
+    )
     return (
         has_own_transport
         or uses_assistants
+        or is_awaited_by_mistake
         or _is_adopted(model, client)
         or is_request_key(model, client)
         or is_served(model, client)

@@ -15,10 +15,10 @@ RULE: Final = Rule("P101", "install", "p101-install", Safety.SAFE, "the app has 
 
 
 def find(model: Model, others: list[Finding]) -> Finding | None:
-    """E1, if anything else is edited or asks a model by a client that could be pooled."""
+    """E1, if anything else is edited, or goes through phase1 already."""
     wanted = [finding for finding in others if finding.edits]
     app = next((app for app in model.apps if app.can_install), None)
-    if app is None or model.is_installed or not wanted:
+    if app is None or model.is_installed or model.has_several_apps or not (wanted or model.uses_phase1):
         return None
     if app.statement is None or app.name is None:
         return Finding(
