@@ -153,9 +153,7 @@ def test_git_takes_every_line_end(end: bytes, tmp_path: Path, monkeypatch: pytes
     text = path.read_bytes().rstrip(b"\n")
     path.write_bytes(text.replace(b"\n", b"\r\n") + end if end == b"\r\n" else text + end)
     monkeypatch.chdir(root)
-    diff = subprocess.run(
-        [sys.executable, "-m", "phase1.cli", "patch", "."], cwd=root, capture_output=True, check=True, timeout=60
-    ).stdout
+    diff = run("patch", ".").stdout_bytes
     assert run("patch", ".", "--write").exit_code == 0
     patched = path.read_bytes()
     assert run("revert", ".").exit_code == 0
