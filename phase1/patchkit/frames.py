@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from phase1.patchkit.annotations import with_defaults
 from phase1.patchkit.flow import Flow
 from phase1.patchkit.libraries import Ask, ask, is_stream
 from phase1.patchkit.routes import Route
@@ -100,10 +101,7 @@ class Frames:
 
     def _dependencies(self, function: Function, seen: frozenset[Function] = frozenset()) -> Iterator[Function]:
         """What FastAPI calls before `function`, first what the dependencies themselves depend on."""
-        positional = [*function.arguments.posonlyargs, *function.arguments.args]
-        missing: list[ast.expr | None] = [None] * (len(positional) - len(function.arguments.defaults))
-        defaults = [*missing, *function.arguments.defaults, *function.arguments.kw_defaults]
-        for parameter, default in zip(function.parameters, defaults, strict=True):
+        for parameter, default in with_defaults(function.arguments):
             for target in self._flow.dependency(parameter, default, function):
                 for called in self._functions_of(target):
                     if called not in seen:

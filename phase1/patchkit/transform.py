@@ -241,10 +241,16 @@ def _with_import(module: cst.Module, edit: Import) -> cst.Module:
     if at == 0 and body and _is_docstring(body[0]):
         at = 1
     if at == 0:
-        return module.with_changes(body=[line, *body])
+        return module.with_changes(body=[line, *_set_apart(body)])
     return module.with_changes(
         body=[*body[:at], line.with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *body[at:]]
     )
+
+
+def _set_apart(body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement]) -> list[cst.BaseStatement]:
+    """What follows, behind a blank line."""
+    first = body[0]
+    return [first.with_changes(leading_lines=[cst.EmptyLine(indent=False), *first.leading_lines]), *body[1:]]
 
 
 def _is_import(statement: cst.BaseStatement | cst.BaseSmallStatement) -> bool:

@@ -203,3 +203,55 @@ def test_expression_is_edited(before: str, tmp_path: Path) -> None:
     code = f"{ROUTE}return {before}\n\n\ndef helper(q):\n    return client.responses.create()\n"
     lines = patched(tree_of(tmp_path, {"main.py": HEAD + code}))["main.py"].splitlines()
     assert f"    return {EXPRESSIONS[before]}" in lines
+
+
+PLACES = {
+    "plain": ("app = FastAPI()\n", "app = FastAPI()\nphase1.install(app)\n"),
+    "annotated": ("app: FastAPI = FastAPI()\n", "app: FastAPI = FastAPI()\nphase1.install(app)\n"),
+    "on two lines": (
+        'app = FastAPI(\n    title="x",  # é\n)\n',
+        'app = FastAPI(\n    title="x",  # é\n)\nphase1.install(app)\n',
+    ),
+    "in a function": (
+        "def create():\n    app = FastAPI()\n    app.include_router(router)\n    return app\n\n\napp = create()\n",
+        "def create():\n    app = FastAPI()\n    phase1.install(app)\n    app.include_router(router)\n",
+    ),
+    "another name": ("server = app = FastAPI()\n", ""),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_install_stands_below_the_app(name: str, tmp_path: Path) -> None:
+    """Wherever it is made, if it has one name; else a person is asked."""
+    before, after = PLACES[name]
+    code = (
+        f"from fastapi import APIRouter, FastAPI\nfrom openai import OpenAI\n\n{before}router = APIRouter()\n"
+        'client = OpenAI()\n\n\n@router.post("/ask")\nasync def ask(question: str):\n    return client.responses.create()\n'
+    )
+    root = tree_of(tmp_path, {"main.py": code})
+    text = patched(root)["main.py"]
+    assert after in text
+    assert ("P101", "report") in {(one.rule.id, one.safety.value) for one in found(root).findings} or after
+
+
+IMPORTS = {
+    "": "import phase1\n\ndef load():\n",
+    '"""Doc."""\n': '"""Doc."""\n\nimport phase1\n',
+    "from __future__ import annotations\n": "from __future__ import annotations\n\nimport phase1\n",
+    "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\n": "#!/usr/bin/env python\n# -*- coding: utf-8 -*-\nimport phase1\n\ndef load():\n",
+    "import os\n\nos.environ['A'] = 'b'\nimport sys\n": "import os\n\nimport phase1\n\nos.environ['A'] = 'b'\nimport sys\n",
+    "import phase1\n": "import phase1\n",
+}
+
+
+@pytest.mark.parametrize("head", IMPORTS)
+def test_import_stands_below_the_first_imports(head: str, tmp_path: Path) -> None:
+    """Above everything that could need it, below `__future__`, and only once."""
+    code = (
+        "def load():\n    from fastapi import FastAPI\n    from openai import AsyncOpenAI\n\n    app = FastAPI()\n"
+        '    client = AsyncOpenAI()\n\n    @app.post("/ask")\n    async def ask(question: str):\n'
+        "        return await client.responses.create()\n\n    return app\n"
+    )
+    text = patched(tree_of(tmp_path, {"main.py": head + code}), unsafe=True)["main.py"]
+    assert text.startswith(IMPORTS[head])
+    assert text.count("import phase1\n") == 1
