@@ -27,6 +27,7 @@ from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
 from phase1.lab.result import broken_promises, document
 from phase1.offload.command import start_worker
+from phase1.patchkit.commands import register as register_patchkit
 
 __all__ = ["app"]
 
@@ -37,6 +38,8 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 demo --help    how
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
+  phase1 doctor .       what blocks the event loop of your app; reads only
+  phase1 patch .        the edits that put phase1 into it; phase1 revert takes them out
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -91,6 +94,9 @@ def run_demo(
         raise typer.Exit(_run(_offload(port=port, serve=serve)))
     plan = Plan(users=users, rounds=rounds, latency=latency, port=port)
     raise typer.Exit(_run(_demo(plan, serve=serve, as_json=as_json)))
+
+
+register_patchkit(app)
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
