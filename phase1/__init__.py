@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from phase1.doors.offload import call, iterate
     from phase1.doors.relay import relay
     from phase1.doors.sdk import AsyncOpenAI, OpenAI
+    from phase1.doors.stages import stage
+    from phase1.observe.otel import is_internal
     from phase1.settings import Settings
 
 __all__ = [
@@ -33,10 +35,12 @@ __all__ = [
     "get_llm",
     "http_client",
     "install",
+    "is_internal",
     "iterate",
     "lifespan",
     "llm_for",
     "relay",
+    "stage",
 ]
 
 _HOMES = {
@@ -47,6 +51,7 @@ _HOMES = {
     "async_http_client": "phase1.doors.clients",
     "call": "phase1.doors.offload",
     "http_client": "phase1.doors.clients",
+    "is_internal": "phase1.observe.otel",
     "iterate": "phase1.doors.offload",
     "LLMClient": "phase1.doors.facade",
     "LLMManager": "phase1.doors.manager",
@@ -57,6 +62,7 @@ _HOMES = {
     "lifespan": "phase1.asgi.lifespan",
     "llm_for": "phase1.asgi.dependencies",
     "relay": "phase1.doors.relay",
+    "stage": "phase1.doors.stages",
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from phase1.engine.transport import Fields, TransportError
+from phase1.engine.usage import Flow
 from phase1.policy.classify import Kind, Outcome
 
 __all__ = ["Answer", "AnswerStream", "Call", "StreamSource"]
@@ -59,10 +60,11 @@ class AnswerStream:
     stream without reading it. A caller who leaves after the last word (the SDK does at `[DONE]`) has had it whole.
     """
 
-    __slots__ = ("__weakref__", "_loop", "_on_end", "_source")
+    __slots__ = ("__weakref__", "_flow", "_loop", "_on_end", "_source")
 
-    def __init__(self, source: StreamSource, on_end: Callable[[Outcome], None]) -> None:
+    def __init__(self, source: StreamSource, on_end: Callable[[Outcome], None], flow: Flow | None = None) -> None:
         self._source = source
+        self._flow = flow or Flow()
         self._on_end: Callable[[Outcome], None] | None = on_end
         self._loop = asyncio.get_running_loop()
 
@@ -74,6 +76,7 @@ class AnswerStream:
         """What has arrived, as it came: whole server-sent events, or pieces of other bytes."""
         try:
             async for batch in self._source.batches():
+                self._flow.add(batch)
                 if self._source.ended:
                     await self.aclose()  # the SDK of openai 1 does not come back after an error event
                 yield batch

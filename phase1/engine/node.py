@@ -74,6 +74,10 @@ class Node:
         self.capacity = len(self.clients) * client_concurrency
         self.in_flight = 0
         self._clock = clock
+        self.server = urlsplit(spec.base_url).hostname or ""
+        """Its host: what metrics and traces call it beside its name."""
+        self.drained = False
+        """Whether an operator has taken it out of use: calls in flight end, nobody new is sent there."""
         self._off_until = 0.0
         self._off_times = 0
         self._own_key = _key_headers(spec)
@@ -97,7 +101,7 @@ class Node:
     @property
     def up(self) -> bool:
         """Whether it is switched on."""
-        return self.off_for() == 0.0
+        return not self.drained and self.off_for() == 0.0
 
     def off_for(self) -> float:
         """Seconds until it is tried again; 0 when it is up."""
@@ -117,6 +121,16 @@ class Node:
         """It answered: forget that it was off. True when it had been."""
         was_off, self._off_times, self._off_until = self._off_times > 0, 0, 0.0
         return was_off
+
+    def drain(self) -> bool:
+        """An operator takes it out of use. False when that had been done."""
+        was, self.drained = self.drained, True
+        return not was
+
+    def revive(self) -> bool:
+        """An operator puts it back, also one that was switched off. False when it was in use anyway."""
+        was, self.drained = self.drained, False
+        return self.switch_on() or was
 
     def take_client(self) -> Client:
         """The client with the fewest calls in flight, one more now. Give it back with `give_back`."""
@@ -163,7 +177,8 @@ class Node:
                 stack.push_async_callback(client.transport.aclose)
 
     def __repr__(self) -> str:
-        state = "up" if self.up else f"off for {self.off_for():.0f} s"
+        off = "drained" if self.drained else f"off for {self.off_for():.0f} s"
+        state = "up" if self.up else off
         return f"<Node {self.name} {state} in_flight={self.in_flight}/{self.capacity}>"
 
 

@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -23,6 +24,7 @@ from phase1.engine.call import Call
 from phase1.engine.node import Client, Node
 from phase1.engine.transport import Fields
 from phase1.events import AttemptFinished, Events, NodeChanged
+from phase1.exceptions import NoNode
 from phase1.policy.budget import RetryBudget
 from phase1.policy.classify import Kind, Outcome, Verdict, judge
 from phase1.policy.cooldown import Cooldowns
@@ -30,14 +32,21 @@ from phase1.policy.failover import Move, Situation, backoff, costs_budget, next_
 
 __all__ = ["Pool", "PoolResult"]
 
+_REQUEST_IDS = frozenset({"x-request-id", "apim-request-id", "request-id"})
+_NAME = re.compile(r"[\w.:-]{1,80}")
+
 
 @dataclass(slots=True)
 class PoolResult:
-    """The last attempt of a call, and how many there were. `release` frees its node: call it exactly once."""
+    """The last attempt of a call, and how many there were. `release` frees its node: call it exactly once.
+
+    `trail` tells of each attempt.
+    """
 
     attempt: Attempt
     attempts: int
     release: Callable[[], None]
+    trail: tuple[AttemptFinished, ...] = ()
 
 
 @dataclass(slots=True)
@@ -47,6 +56,8 @@ class _Progress:
     asked: set[Node] = field(default_factory=set)
     attempts: int = 0
     waits: int = 0
+    skipped: str = ""
+    trail: list[AttemptFinished] = field(default_factory=list)
 
 
 class Pool:
@@ -81,7 +92,9 @@ class Pool:
         return sum(node.in_flight for node in self.nodes)
 
     async def send(self, call: Call, *, expires_at: float) -> PoolResult:
-        """Ask until there is an answer or a reason to stop. Raises nothing but cancellation."""
+        """Ask until there is an answer or a reason to stop. Raises `NoNode`, else nothing but cancellation."""
+        if all(node.drained for node in self.nodes):
+            raise NoNode("every node is drained")
         progress = _Progress(call, expires_at)
         if (reset_in := self._first_reset(progress)) is not None:
             if reset_in >= expires_at - asyncio.get_running_loop().time():
@@ -102,7 +115,8 @@ class Pool:
             move = self._next(node, attempt, progress)
             budgeted = move in {Move.SIBLING, Move.SAME} and costs_budget(judge(attempt.outcome.kind).failover)
             if move is Move.STOP or (budgeted and not self._may_retry()):
-                return PoolResult(attempt, progress.attempts, partial(node.give_back, client))
+                give_back = partial(node.give_back, client)
+                return PoolResult(attempt, progress.attempts, give_back, tuple(progress.trail))
             node.give_back(client)
             node = await self._follow(move, node, progress, budgeted=budgeted)
 
@@ -121,15 +135,19 @@ class Pool:
         if attempt.outcome.kind is Kind.NODE_REFUSED and not node.has_key:
             attempt = replace(attempt, outcome=replace(attempt.outcome, kind=Kind.CALLER_ERROR))
         self._learn(node, attempt, progress)
-        self._events.notify(
-            AttemptFinished(
-                node=node.name,
-                retry=progress.attempts > 1,
-                kind=attempt.outcome.kind,
-                status=attempt.status,
-                seconds=time.perf_counter() - started,
-            )
+        finished = AttemptFinished(
+            node=node.name,
+            retry=progress.attempts > 1,
+            kind=attempt.outcome.kind,
+            status=attempt.status,
+            seconds=time.perf_counter() - started,
+            began=started,
+            server=node.server,
+            skipped=progress.skipped,
+            request_id=None if attempt.outcome.kind is Kind.OK else _request_id(attempt),
         )
+        progress.trail.append(finished)
+        self._events.notify(finished)
         return attempt
 
     def _learn(self, node: Node, attempt: Attempt, progress: _Progress) -> None:
@@ -185,13 +203,26 @@ class Pool:
         """The least busy usable node of the best tier; when none is usable, the one that will be first."""
         fresh = [node for node in self.nodes if node not in progress.asked] or list(self.nodes)
         usable = [node for node in fresh if self._usable(node, progress)]
+        progress.skipped = "" if len(usable) == len(self.nodes) else self._why_skipped(progress)
         if not usable:
-            return min(fresh, key=lambda node: max(node.off_for(), self._rests(node, progress)))
+            return min(fresh, key=lambda node: (node.drained, max(node.off_for(), self._rests(node, progress))))
         tier = min(node.spec.priority for node in usable)
         return min(
             (node for node in usable if node.spec.priority == tier),
             key=lambda node: ((node.in_flight + 1) / node.spec.weight, self._rng()),
         )
+
+    def _why_skipped(self, progress: _Progress) -> str:
+        """For the flight recorder: who was out of the question, and why."""
+        reasons = ((node.name, self._objection(node, progress)) for node in self.nodes)
+        return " ".join(f"{name}={reason}" for name, reason in reasons if reason)
+
+    def _objection(self, node: Node, progress: _Progress) -> str:
+        if not node.up:
+            return "drained" if node.drained else "off"
+        if self._rests(node, progress):
+            return "cooling"
+        return "asked" if node in progress.asked else ""
 
     def _rests(self, node: Node, progress: _Progress) -> float:
         return self.cooldowns.rests(node.domain(progress.call))
@@ -228,6 +259,12 @@ def _still_cooling(reset_in: float) -> Attempt:
         headers=Fields.of([("content-type", "application/json"), ("retry-after", str(seconds))]),
         body=json.dumps({"error": error}).encode(),
     )
+
+
+def _request_id(attempt: Attempt) -> str | None:
+    """What the upstream calls its answer, if that is a name and not a text."""
+    given = next((value for name, value in attempt.headers if name in _REQUEST_IDS), None)
+    return given if given is not None and _NAME.fullmatch(given) else None
 
 
 def _nothing() -> None:

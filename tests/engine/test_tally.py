@@ -31,6 +31,12 @@ def tally_of(*events: Event) -> Tally:
     return tally
 
 
+def counted(tally: Tally) -> Tally:
+    """Without its methods, which no two tallies share."""
+    tally._take = {}
+    return tally
+
+
 def test_each_fact_is_counted_in_its_place() -> None:
     """And nowhere else."""
     tally = tally_of(
@@ -65,7 +71,7 @@ def test_each_fact_is_counted_in_its_place() -> None:
 
 def test_fact_that_is_not_known_changes_nothing() -> None:
     """One that a later version tells."""
-    assert vars(tally_of("news")) == vars(Tally())  # type: ignore[arg-type]
+    assert repr(vars(counted(tally_of("news")))) == repr(vars(counted(Tally())))  # type: ignore[arg-type]
 
 
 def test_latency_is_none_where_nothing_was_measured() -> None:

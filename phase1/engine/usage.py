@@ -1,0 +1,76 @@
+"""Which model was asked for, and how many tokens were counted? Read from the bytes, without parsing them.
+
+What is looked for stands in no string of a JSON document: quotes are escaped there. So the first `"model":"` of a
+request is a key, and the last `"usage":{` of an answer is one too.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["Flow", "model_in", "tokens_in"]
+
+_COMPACT = b'"model":"'
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
+_LONGEST = 128
+_USUAL = re.compile(
+    rb'"usage":\s?\{"(?:prompt|input)_tokens":\s?(\d{1,12}),\s?"(?:completion|output)_tokens":\s?(\d{1,12})'
+)
+_INPUT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
+_OUTPUT = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')
+_USAGE_LENGTH = 1000
+
+
+class Flow:
+    """What has gone by of one streamed answer. `tail` are its last two batches, for the usage in them."""
+
+    __slots__ = ("bytes", "chunks", "tail", "tail_before")
+
+    def __init__(self) -> None:
+        self.chunks = 0
+        self.bytes = 0
+        self.tail: list[bytes] = []
+        self.tail_before: list[bytes] = []
+
+    def add(self, batch: list[bytes]) -> None:
+        """Some more of it."""
+        self.chunks += len(batch)
+        for event in batch:
+            self.bytes += len(event)
+        self.tail_before, self.tail = self.tail, batch
+
+    def tokens(self) -> tuple[int | None, int | None]:
+        """Input and output, if the stream has said so at its end. The tail is forgotten: it is content."""
+        tail, self.tail, self.tail_before = b"".join([*self.tail_before, *self.tail]), [], []
+        return tokens_in(tail)
+
+
+def model_in(body: bytes) -> str | None:
+    """The model that a request's body names; `None` when it names none, or is no JSON."""
+    if body[:1] != b"{":
+        return None
+    start = body.find(_COMPACT)
+    if start >= 0:  # as the SDK writes it: no regular expression is needed
+        start += len(_COMPACT)
+        name = body[start : body.find(b'"', start)]
+    else:
+        found = _MODEL.search(body)
+        name = found[1] if found else b""
+    return name.decode("utf-8", "replace") if 0 < len(name) <= _LONGEST and b"\\" not in name else None
+
+
+def tokens_in(body: bytes) -> tuple[int | None, int | None]:
+    """Input and output tokens that an answer counts, each `None` when it does not."""
+    start = body.rfind(b'"usage"')
+    if start < 0:
+        return None, None
+    usual = _USUAL.match(body, start)
+    if usual is not None:
+        return int(usual[1]), int(usual[2])
+    usage = body[start : start + _USAGE_LENGTH]
+    return _number(_INPUT, usage), _number(_OUTPUT, usage)
+
+
+def _number(pattern: re.Pattern[bytes], usage: bytes) -> int | None:
+    found = pattern.search(usage)
+    return int(found[1]) if found else None
