@@ -1,7 +1,7 @@
 """What does it cost a call to be counted and recorded? The facts of one call, told to all who listen in an app.
 
-What is measured: making the facts (the model and the tokens are read from the bytes), and telling them to the tally, the
-flight recorder, the stage clock and the tracer. Against the same loop without any of it.
+What is measured: making the facts (the model and the tokens are read from the bytes), and telling them to the tally,
+the flight recorder, the stage clock and the tracer. Against the same loop without any of it.
 """
 
 from __future__ import annotations

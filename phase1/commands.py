@@ -18,6 +18,7 @@ from typing import Annotated, Final
 import typer
 
 from phase1.asgi.trial import start_server
+from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
 from phase1.lab.render import TerminalStage, console_for, show_result
@@ -31,6 +32,8 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
+  phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
+  phase1 status         how a running app is; phase1 top is the same, live
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -39,10 +42,12 @@ _INTERRUPTED: Final = 130
 
 app = typer.Typer(
     help="A pool of LLM endpoints inside an existing FastAPI or Starlette app.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+add_to(app)
 
 
 @app.callback(invoke_without_command=True)

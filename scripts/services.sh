@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries.
+# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Prometheus with
+# promtool, Chromium with chromedriver.
 #
-# No system service needs to run: the tests make a private cluster in a temporary directory. As root on Debian or
-# Ubuntu the package is installed; elsewhere the one command to run is printed and the tests that need it are skipped
+# No system service needs to run: the tests start their own, in temporary directories. As root on Debian or Ubuntu the
+# packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped
 # (with CI=true: an error, because there nothing may be skipped silently).
 set -euo pipefail
 
@@ -43,22 +44,64 @@ apt_install_postgres() {
     apt_get install -y --no-install-recommends postgresql
 }
 
+# Debian's prometheus package would start a server of its own; promtool and the program are all that is wanted.
+apt_install_prometheus() {
+    printf 'services: installing prometheus\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends prometheus
+}
+
+# Packages ask this script whether they may start their service: 101 is no.
+without_starting() {
+    local policy=/usr/sbin/policy-rc.d status=0
+    if [ -e "$policy" ]; then
+        "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    "$@" || status=$?
+    rm -f "$policy"
+    return "$status"
+}
+
+has_prometheus() { command -v promtool >/dev/null && command -v prometheus >/dev/null; }
+
+apt_install_chromium() {
+    printf 'services: installing chromium and chromedriver\n' >&2
+    apt_get update
+    apt_get install -y --no-install-recommends chromium chromium-driver
+}
+
+has_chromium() {
+    command -v chromedriver >/dev/null &&
+        { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
+}
+
+# What a person has to run, by the names of Debian's packages and of Homebrew's.
 how_to_install() {
     if [ "$(uname)" = Darwin ]; then
-        echo 'brew install postgresql@17'
+        echo "brew install $2"
     elif command -v apt-get >/dev/null; then
-        echo 'sudo apt-get install postgresql'
+        echo "sudo apt-get install $1"
     else
-        echo 'install the PostgreSQL server by the package manager of this system'
+        echo "install $1 by the package manager of this system"
     fi
 }
 
-has_postgres && exit
-if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt_install_postgres && has_postgres; then
-    exit
-fi
-if [ "${CI-}" = true ]; then
-    printf 'error: PostgreSQL is needed for the tests; run: %s\n' "$(how_to_install)" >&2
-    exit 1
-fi
-printf 'services: no PostgreSQL, so its tests are skipped; to run them: %s\n' "$(how_to_install)" >&2
+# provide NAME CHECK INSTALL DEBIAN HOMEBREW
+provide() {
+    "$2" && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && "$3" && "$2"; then
+        return
+    fi
+    if [ "${CI-}" = true ]; then
+        printf 'error: %s is needed for the tests; run: %s\n' "$1" "$(how_to_install "$4" "$5")" >&2
+        exit 1
+    fi
+    printf 'services: no %s, so its tests are skipped; to run them: %s\n' "$1" "$(how_to_install "$4" "$5")" >&2
+}
+
+provide PostgreSQL has_postgres apt_install_postgres postgresql postgresql@17
+provide Prometheus has_prometheus apt_install_prometheus prometheus prometheus
+provide Chromium has_chromium apt_install_chromium 'chromium chromium-driver' 'chromium chromedriver'

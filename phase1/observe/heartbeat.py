@@ -50,7 +50,7 @@ class _Knock:
 
 
 class Heartbeat:
-    """Watches one loop from `start` to `stop`: `was_late(seconds)` hears of each answer, `each_second()` of each second.
+    """Watches one loop from `start` to `stop`: `was_late(seconds)` hears each answer, `each_second()` each second.
 
     Both run in the watching thread: what takes time there delays no request.
     """

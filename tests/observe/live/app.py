@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import openai
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -37,10 +38,29 @@ async def chat(request: Request) -> Response:
 
 
 async def stream(request: Request) -> Response:
-    """One streamed answer, read to its end."""
-    options: Any = {"stream_options": {"include_usage": True}}
-    answer = await phase1.get_llm(request).chat.completions.create(model="m", messages=MESSAGES, stream=True, **options)  # type: ignore[arg-type]
-    return PlainTextResponse("".join([chunk.choices[0].delta.content or "" async for chunk in answer if chunk.choices]))
+    """One streamed answer, read to its end; the old way has no streams."""
+    llm = phase1.get_llm(request)
+    if llm.route == "legacy":
+        return PlainTextResponse(await llm.generate_response_async(MESSAGES))
+    options: Any = {"stream": True, "stream_options": {"include_usage": True}}
+    try:
+        answer: Any = await llm.chat.completions.create(model="gpt-4o-mini", messages=MESSAGES, **options)
+    except openai.APIStatusError as exc:  # the upstream has its moods, and there is no old way for streams
+        return PlainTextResponse(f"answered {exc.status_code}")
+    words = [chunk.choices[0].delta.content or "" async for chunk in answer if chunk.choices]
+    return PlainTextResponse("".join(words))
+
+
+async def typo(request: Request) -> Response:
+    """A model that nobody has: the caller's own mistake."""
+    llm = phase1.get_llm(request)
+    if llm.route == "legacy":
+        return PlainTextResponse("the old way knows one model only")
+    try:
+        await llm.chat.completions.create(model="no-such-model", messages=MESSAGES)  # type: ignore[arg-type]
+    except openai.BadRequestError:
+        return PlainTextResponse("so it is refused")
+    return PlainTextResponse("nobody has noticed", status_code=500)
 
 
 async def block(_: Request) -> Response:
@@ -50,6 +70,12 @@ async def block(_: Request) -> Response:
 
 
 app = Starlette(
-    routes=[Route("/health", health), Route("/chat", chat), Route("/stream", stream), Route("/block", block)]
+    routes=[
+        Route("/health", health),
+        Route("/chat", chat),
+        Route("/stream", stream),
+        Route("/block", block),
+        Route("/typo", typo),
+    ]
 )
 phase1.install(app, legacy=Legacy())

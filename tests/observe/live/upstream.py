@@ -26,6 +26,9 @@ async def health(_: Request) -> Response:
 async def chat(request: Request) -> Response:
     """A chat completion, whole or as a stream."""
     mood, body = request.path_params["mood"], await request.json()
+    if body["model"] == "no-such-model":
+        error = {"message": "planted-answer-canary", "type": "invalid_request_error", "param": None, "code": None}
+        return JSONResponse({"error": error}, 400)
     turn = next(_turns)
     await asyncio.sleep(_SECONDS[mood] * (1 + turn % 3))
     if mood == "bad" and turn % 2:
@@ -34,7 +37,9 @@ async def chat(request: Request) -> Response:
     if body.get("stream"):
         return StreamingResponse(_events(body["model"]), media_type="text/event-stream")
     message = {"role": "assistant", "content": "planted-answer-canary"}
-    return JSONResponse({**_answer(body["model"]), "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    return JSONResponse(
+        {**_answer(body["model"]), "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    )
 
 
 def _answer(model: str) -> dict[str, object]:
