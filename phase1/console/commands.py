@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
@@ -50,7 +51,8 @@ def status(*, url: _Url = DEFAULT_URL, token: _Token = None, as_json: _Json = Fa
     phase1 status
     phase1 status https://app.example --json | jq .metrics.fallbacks
     """  # noqa: D301 - click reads the backspace as "do not wrap"
-    document = _ask(_remote(url, token))
+    with _remote(url, token) as remote:
+        document = _ask(remote)
     if as_json:
         typer.echo(json.dumps(document, indent=2))
     else:
@@ -73,8 +75,7 @@ def top(
     phase1 top
     phase1 top https://app.example --interval 5
     """  # noqa: D301 - click reads the backspace as "do not wrap"
-    remote = _remote(url, token)
-    try:
+    with _remote(url, token) as remote, suppress(KeyboardInterrupt):  # that is how it ends
         if as_json:
             _each(remote, interval, count, lambda document: typer.echo(json.dumps(document)))
             return
@@ -86,8 +87,6 @@ def top(
                 count,
                 lambda document: live.update(screen(document, width=console.width), refresh=True),
             )
-    except KeyboardInterrupt:
-        raise typer.Exit from None  # that is how it ends
 
 
 def _each(remote: Remote, interval: float, count: int, show: Callable[[dict[str, Any]], None]) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -24,7 +25,7 @@ class RemoteError(Phase1Error):
 
 
 class Remote:
-    """The debug page of the app at `url`. `token`: default = `LLM_ADMIN_TOKEN` of the settings here.
+    """The debug page of the app at `url`: `with` it. `token`: default = `LLM_ADMIN_TOKEN` of the settings here.
 
     Raises `RemoteError` for what is no HTTP address.
     """
@@ -59,8 +60,12 @@ class Remote:
             case status:
                 raise RemoteError(f"{shown} answers {status}")
 
-    def close(self) -> None:
-        """Give the connection back."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
         self._http.close()
 
 

@@ -231,3 +231,23 @@ def test_repr_tells_live_state_and_no_secret(clock: Clock) -> None:
     request = shown.aim(call)
     told = f"{SPEC} {request} {call}"
     assert not any(secret in told for secret in ("sk-secret", "prompt", "theirs"))
+
+
+def test_drained_node_is_down_until_it_is_revived() -> None:
+    """By an operator; doing it twice is doing it once."""
+    drained = node()
+    assert drained.drain()
+    assert not drained.drain()
+    assert not drained.up
+    assert repr(drained) == "<Node n drained in_flight=0/2>"
+    assert drained.revive()
+    assert drained.up
+    assert not drained.revive()
+
+
+def test_revived_node_forgets_that_it_was_off(clock: Clock) -> None:
+    """The key has been mended: nobody waits for the clock."""
+    off = node(clock=clock)
+    off.switch_off()
+    assert off.revive()
+    assert off.up
