@@ -327,24 +327,24 @@ class _Record:
         result, flow, call = self._result, self.flow, self._call
         attempt = result.attempt if result else None
         tokens_of_input, tokens_of_output = self._tokens(attempt)
-        return CallFinished(
-            kind=outcome.kind,
-            status=attempt.status if attempt else None,
-            attempts=result.attempts if result else 0,
-            queue_seconds=self._queued,
-            seconds=time.perf_counter() - self._started,
-            first_seconds=self._first_at,
-            streamed=flow is not None,
-            path=call.path,
-            model=model_in(call.body),
-            refusal=self.refusal,
-            trail=result.trail if result else (),
-            began=self._started,
-            bytes_sent=len(call.body),
-            bytes_received=flow.bytes if flow else len(attempt.body) if attempt else 0,
-            input_tokens=tokens_of_input,
-            output_tokens=tokens_of_output,
-            chunks=flow.chunks if flow else 0,
+        return CallFinished(  # by position: names would cost twice the time
+            outcome.kind,
+            attempt.status if attempt else None,
+            result.attempts if result else 0,
+            self._queued,
+            time.perf_counter() - self._started,
+            self._first_at,
+            flow is not None,
+            call.path,
+            model_in(call.body),
+            self.refusal,
+            result.trail if result else (),
+            self._started,
+            len(call.body),
+            flow.bytes if flow else len(attempt.body) if attempt else 0,
+            tokens_of_input,
+            tokens_of_output,
+            flow.chunks if flow else 0,
         )
 
     def _tokens(self, attempt: Attempt | None) -> tuple[int | None, int | None]:

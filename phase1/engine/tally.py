@@ -111,7 +111,11 @@ class _Series:
 
 
 class Tally:
-    """Counters since the start, and the latencies of the last thousand answers through the pool and through legacy."""
+    """Counters since the start, and the latencies of the last thousand answers through the pool and through legacy.
+
+    Where each request passes, histograms are counted in without the call of `observe`: five of them cost half a
+    microsecond.
+    """
 
     def __init__(self) -> None:
         self.routes: Counter[tuple[str, str]] = Counter()
@@ -218,30 +222,35 @@ class Tally:
         if series is None:
             series = self._series[key] = self._series_of(event, key[2])
         histogram = series.seconds
-        histogram.counts[bisect_left(SECONDS, seconds)] += 1  # `observe`, without the call
+        histogram.counts[bisect_left(SECONDS, seconds)] += 1
         histogram.total += seconds
         if event.first_seconds is not None:
             self.pool_seconds.append(event.first_seconds)
-            self.queue_wait.observe(queued)
+            histogram = self.queue_wait
+            histogram.counts[bisect_left(SECONDS, queued)] += 1
+            histogram.total += queued
             if event.streamed:
                 self._stream(event, series.of)
             elif len(trail) == 1:
-                self.overhead.observe(max(0.0, seconds - queued - trail[0].seconds))
+                ours = seconds - queued - trail[0].seconds
+                histogram = self.overhead
+                histogram.counts[bisect_left(SHORT_SECONDS, ours)] += 1
+                histogram.total += ours if ours > 0 else 0.0
         elif event.refusal is not None:
             self.rejections[event.refusal] += 1
-        if event.input_tokens is not None or event.output_tokens is not None:
-            self._tokens(event, series)
+        read, written = event.input_tokens, event.output_tokens
+        if read is not None or written is not None:
+            self._tokens(series, read, written)
 
-    def _tokens(self, event: CallFinished, series: _Series) -> None:
+    def _tokens(self, series: _Series, read: int | None, written: int | None) -> None:
         if series.input is None or series.output is None:
             series.input = self.tokens.setdefault((*series.of, "input"), Histogram(TOKENS))
             series.output = self.tokens.setdefault((*series.of, "output"), Histogram(TOKENS))
-        if event.input_tokens is not None:
-            self.token_count += event.input_tokens
-            series.input.observe(event.input_tokens)
-        if event.output_tokens is not None:
-            self.token_count += event.output_tokens
-            series.output.observe(event.output_tokens)
+        for histogram, tokens in ((series.input, read), (series.output, written)):
+            if tokens is not None:
+                self.token_count += tokens
+                histogram.counts[bisect_left(TOKENS, tokens)] += 1
+                histogram.total += tokens
 
     def _series_of(self, event: CallFinished, server: str) -> _Series:
         """What calls like this one are counted in. There are as many as there are labels, so they are bounded too."""

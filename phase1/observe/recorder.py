@@ -39,7 +39,7 @@ class FlightRecorder:
 
     def __init__(self, tally: Tally, *, kept: int = _KEPT) -> None:
         self._tally = tally
-        self._ring: deque[_Record] = deque(maxlen=kept)
+        self._ring: deque[tuple[int, float, float, CallFinished | LegacyFinished]] = deque(maxlen=kept)
         self._number = 0
         self._fell_back: deque[int] = deque(maxlen=kept)
         """The numbers of the calls that legacy answered in the end."""
@@ -50,23 +50,23 @@ class FlightRecorder:
             self._mark(event.reason)
             return
         self._number += 1
-        self._ring.append(_Record(self._number, time.time(), self._tally.lag, event))  # type: ignore[arg-type]  # `hears`
+        self._ring.append((self._number, time.time(), self._tally.lag, event))  # type: ignore[arg-type]  # `hears`
 
     def _mark(self, reason: str) -> None:
         """The door says so in the same breath; only one that waits in a thread lets others come in between."""
-        for record in islice(reversed(self._ring), _LOOK_BACK):
-            is_it = isinstance(record.event, CallFinished) and record.event.kind == reason
-            if is_it and record.number not in self._fell_back:
-                self._fell_back.append(record.number)
+        for number, _, _, event in islice(reversed(self._ring), _LOOK_BACK):
+            is_it = isinstance(event, CallFinished) and event.kind == reason
+            if is_it and number not in self._fell_back:
+                self._fell_back.append(number)
                 return
 
     def last(self, limit: int = _KEPT) -> list[dict[str, object]]:
         """The last `limit` calls, newest first."""
-        return [self._told(record) for record in islice(reversed(tuple(self._ring)), limit)]
+        return [self._told(_Record(*kept)) for kept in islice(reversed(tuple(self._ring)), limit)]
 
     def find(self, name: str) -> dict[str, object] | None:
         """The call whose `id` is `name`, if it is still there."""
-        for record in reversed(tuple(self._ring)):
+        for record in map(_Record._make, reversed(tuple(self._ring))):
             if _id(record) == name:
                 return self._told(record)
         return None

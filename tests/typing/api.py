@@ -173,3 +173,10 @@ async def relayed(client: phase1.AsyncOpenAI) -> None:
 with phase1.http_client(timeout=5.0) as http:
     openai.OpenAI(http_client=http)
 openai.AsyncOpenAI(http_client=phase1.async_http_client())
+
+
+def observed(scope: dict[str, object]) -> bool:
+    """Stages around database work, and our own pages in the app's traces."""
+    with phase1.stage("db_fetch"):
+        pass
+    return assert_type(phase1.is_internal(scope), bool)
