@@ -211,8 +211,8 @@ class Events:
                 self._failed(observer)
 
     def _who_hears(self, kind: type) -> tuple[Observer, ...]:
-        listeners = tuple(each for each in self._observers if kind in getattr(each, "hears", (kind,)))
-        self._listeners[kind] = listeners
+        table = self._listeners  # the one that `subscribe` may throw away meanwhile, in another thread
+        listeners = table[kind] = tuple(each for each in self._observers if kind in getattr(each, "hears", (kind,)))
         return listeners
 
     def _failed(self, observer: Observer) -> None:

@@ -70,6 +70,7 @@ class Heartbeat:
         self._stop = threading.Event()
         self._knock: _Knock | None = None
         self._named: set[str] = set()
+        self._complained = False
         self.talkative = True
         """Whether a line that is found for the first time goes to the log."""
 
@@ -104,7 +105,15 @@ class Heartbeat:
             before = now
             if int(now) != second:
                 second = int(now)
-                self._each_second()
+                self._tell_second()
+
+    def _tell_second(self) -> None:
+        try:
+            self._each_second()
+        except Exception:  # noqa: BLE001 - whatever it is, the loop is watched on
+            if not self._complained:
+                self._complained = True
+                _log.exception("the second's numbers could not be kept; this is said once")
 
     def look(self, loop: asyncio.AbstractEventLoop, thread: int, *, late_myself: bool = False) -> None:
         """One round: has the loop answered, and if not, who holds it?"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -44,19 +43,25 @@ class Monitor:
         self._peak = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._workers: Workers | None = None
-        self._opened = threading.Lock()
         manager.events.subscribe(self.recorder)
         manager.events.subscribe(StageClock())
-        manager.events.subscribe(Tracer())
+        self._traces = False
 
     def watch(self) -> None:
         """Watch the running loop, if that is not being done. Cheap: it is called with each request."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
+            self._trace()
             self._workers = self._workers or self._meet()
             self._heartbeat.talkative = self.manager.switches.enabled
             self._heartbeat.start(loop)
+
+    def _trace(self) -> None:
+        """Make spans from the moment on when the app has OpenTelemetry: until then not even a question is paid."""
+        if not self._traces and Tracer.is_wanted():
+            self._traces = True
+            self.manager.events.subscribe(Tracer())
 
     def close(self) -> None:
         """Watch no more; `watch` begins again."""
@@ -78,6 +83,7 @@ class Monitor:
         self._peak = max(self._peak, seconds)
 
     def _each_second(self) -> None:
+        self._trace()
         lag, self._peak = max(self._peak, self._heartbeat.standing_for), 0.0
         self.history.add(int(time.time()), lag=lag)
         if self._workers is not None:

@@ -144,10 +144,10 @@ def _add(together: Numbers, name: str, values: Mapping[Labels, Value]) -> None:
 
 
 def _sum(one: Value, other: Value, merge: str) -> Value:
-    if isinstance(one, tuple) and isinstance(other, tuple):
+    if isinstance(one, tuple) and isinstance(other, tuple) and len(one[0]) == len(other[0]):
         return [a + b for a, b in zip(one[0], other[0], strict=True)], one[1] + other[1]
     if isinstance(one, tuple) or isinstance(other, tuple):
-        return one
+        return one  # of a version with other buckets
     return max(one, other) if merge == "max" else one + other
 
 

@@ -47,9 +47,14 @@ class Tracer:
     def __init__(self) -> None:
         self._tracer: OtelTracer | None = None
 
+    @staticmethod
+    def is_wanted() -> bool:
+        """Whether the app has imported OpenTelemetry."""
+        return _API in sys.modules
+
     def on_event(self, event: Event, /) -> None:
         """Make the spans of a call that is over."""
-        if type(event) is CallFinished and _API in sys.modules and not _instrumented():
+        if type(event) is CallFinished and not _instrumented():
             self._trace(event)
 
     def _trace(self, event: CallFinished) -> None:

@@ -181,3 +181,23 @@ async def test_real_blocking_line_is_found() -> None:
         beat.stop()
     assert isinstance(told[0], LoopStalled)
     assert told[0].site.startswith(here() + ":")
+
+
+async def test_second_that_fails_is_said_once_and_the_watch_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    """A disk that is full, a bug: the loop is watched all the same."""
+    failed: list[int] = []
+
+    def fail() -> None:
+        failed.append(1)
+        raise ZeroDivisionError
+
+    lags: list[float] = []
+    beat = Heartbeat(Events(), was_late=lags.append, each_second=fail)
+    beat.start(asyncio.get_running_loop())
+    try:
+        async with asyncio.timeout(20):
+            while len(failed) < 2 or not lags:  # noqa: ASYNC110 - the thread has no loop to tell
+                await asyncio.sleep(0.02)
+    finally:
+        beat.stop()
+    assert len([record for record in caplog.records if "could not be kept" in record.message]) == 1

@@ -62,6 +62,13 @@ def test_family_of_another_version_is_left_out() -> None:
     assert "phase9_new" not in merged([numbers(1), strange])
 
 
+def test_histogram_with_other_buckets_is_left_out() -> None:
+    """Of a version before or after this one."""
+    other: Numbers = {"phase1_overhead_seconds": {(): ([1, 2], 3.0)}}
+    own = numbers(1)
+    assert merged([own, other])["phase1_overhead_seconds"] == own["phase1_overhead_seconds"]
+
+
 @contextlib.contextmanager
 def sleeping(seconds: int = 60) -> Iterator[int]:
     """Another process, and its pid."""
