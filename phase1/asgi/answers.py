@@ -7,6 +7,7 @@ full of the very requests that somebody wants to look at.
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,11 @@ class Answers:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="phase1-pages")
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
+    async def _json(self, make: Callable[[], object]) -> Response:
+        """What `make` says, written down in our thread too: it may be a hundred kilobytes."""
+        body = await self._aside(lambda: json.dumps(make(), ensure_ascii=False, separators=(",", ":")).encode())
+        return Response(body, media_type="application/json", headers=_VARY)
+
     async def debug(self, asked: Asked) -> Response:
         """The whole state, as JSON or as the live page."""
         wanted = asked.query("format")
@@ -80,14 +86,14 @@ class Answers:
             nonce = secrets.token_urlsafe(16)
             policy = {"content-security-policy": _policy(nonce), "x-frame-options": "DENY"}
             return HTMLResponse(page(nonce), headers={**_VARY, **policy})
-        return JSONResponse(await self._aside(self._monitor.document), headers=_VARY)
+        return await self._json(self._monitor.document)
 
     async def requests(self, asked: Asked) -> Response:
         """The flight recorder's list, newest first."""
         given = asked.query("limit") or str(_SHOWN)
         if not given.isdecimal() or not 1 <= int(given[:6]) <= _MOST_SHOWN:
             return _text(400, f"limit={given[:20]!r}: must be one whole number between 1 and {_MOST_SHOWN}")
-        return JSONResponse({"requests": await self._aside(lambda: self._monitor.requests(int(given)))})
+        return await self._json(lambda: {"requests": self._monitor.requests(int(given))})
 
     async def request(self, asked: Asked) -> Response:
         """One call."""
@@ -100,7 +106,7 @@ class Answers:
         if wanted not in {None, "json", "prometheus"}:
             return _unknown_format("json, prometheus")
         if wanted == "json" or not AVAILABLE or (wanted is None and prefers_json(accept)):
-            return JSONResponse((await self._aside(self._monitor.document))["metrics"], headers=_VARY)
+            return await self._json(lambda: self._monitor.document()["metrics"])
         body, content_type = await self._rendered(asked.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, **_VARY})
 

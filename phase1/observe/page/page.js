@@ -386,8 +386,8 @@ function drawRequests(calls) {
 
 function drawErrors(state) {
   if (!state.errors.length) return $("errors").replaceChildren(empty("● None."));
-  $("errors").replaceChildren(h("div", { class: "scroll" }, h("table", { class: "cards" }, h("thead", {}, h("tr", {}, ["when", "node", "what", "status", "upstream's request id"].map((name) => h("th", { scope: "col" }, name)))),
-    h("tbody", {}, state.errors.slice(0, 50).map((error) => h("tr", {}, h("td", { "data-label": "when" }, clock(error.time)), h("td", { "data-label": "node" }, error.node), h("td", { "data-label": "what" }, words(error.kind)), h("td", { "data-label": "status" }, error.status ? String(error.status) : "–"), h("td", { class: "mono full", "data-label": "request id" }, error.request_id || "–")))))));
+  $("errors").replaceChildren(h("table", { class: "cards" }, h("thead", {}, h("tr", {}, ["when", "node", "what", "status", "upstream's request id"].map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, state.errors.slice(0, 50).map((error) => h("tr", {}, h("td", { "data-label": "when" }, clock(error.time)), h("td", { "data-label": "node" }, error.node), h("td", { "data-label": "what" }, words(error.kind)), h("td", { "data-label": "status" }, error.status ? String(error.status) : "–"), h("td", { class: "mono full", "data-label": "request id" }, error.request_id || "–"))))));
 }
 
 function drawWorkers(state) {
