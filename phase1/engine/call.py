@@ -22,7 +22,7 @@ class Call:
     and nothing hop-by-hop, names lower case. `timeout` is what the app asked for explicitly, in seconds: it replaces
     `LLM_REQUEST_DEADLINE` (`inf` = none); `None` = it did not ask. `credentials` are the header fields that the
     client would have sent by itself, for a node that has no key of its own. `parsed`: the caller parses every event
-    of a stream, so that the engine need not.
+    of a stream, so that the engine need not. `model` is the one that the body names, where the caller knows it.
     """
 
     method: str
@@ -33,6 +33,7 @@ class Call:
     streams: bool = False
     credentials: Sequence[tuple[str, str]] = field(default=(), repr=False)
     parsed: bool = False
+    model: str | None = None
 
 
 class StreamSource(Protocol):

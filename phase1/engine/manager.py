@@ -336,7 +336,7 @@ class _Record:
             self._first_at,
             flow is not None,
             call.path,
-            model_in(call.body),
+            call.model or model_in(call.body),
             self.refusal,
             result.trail if result else (),
             self._started,

@@ -10,9 +10,9 @@ import re
 
 __all__ = ["Flow", "model_in", "tokens_in"]
 
-_COMPACT = b'"model":"'
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
-_LONGEST = 128
+_NEAR = 4096
+"""Bytes at either end of a body."""
 _USUAL = re.compile(
     rb'"usage":\s?\{"(?:prompt|input)_tokens":\s?(\d{1,12}),\s?"(?:completion|output)_tokens":\s?(\d{1,12})'
 )
@@ -46,22 +46,19 @@ class Flow:
 
 
 def model_in(body: bytes) -> str | None:
-    """The model that a request's body names; `None` when it names none, or is no JSON."""
+    """The model that a request's body names; `None` when it names none near its ends, or is no JSON.
+
+    Only the ends are looked at: a prompt of a megabyte stands in between.
+    """
     if body[:1] != b"{":
         return None
-    start = body.find(_COMPACT)
-    if start >= 0:  # as the SDK writes it: no regular expression is needed
-        start += len(_COMPACT)
-        name = body[start : body.find(b'"', start)]
-    else:
-        found = _MODEL.search(body)
-        name = found[1] if found else b""
-    return name.decode("utf-8", "replace") if 0 < len(name) <= _LONGEST and b"\\" not in name else None
+    found = _MODEL.search(body, 0, _NEAR) or _MODEL.search(body, max(0, len(body) - _NEAR))
+    return found[1].decode("utf-8", "replace") if found else None
 
 
 def tokens_in(body: bytes) -> tuple[int | None, int | None]:
-    """Input and output tokens that an answer counts, each `None` when it does not."""
-    start = body.rfind(b'"usage"')
+    """Input and output tokens that an answer counts near its end, each `None` when it does not."""
+    start = body.rfind(b'"usage"', max(0, len(body) - _NEAR))
     if start < 0:
         return None, None
     usual = _USUAL.match(body, start)

@@ -82,3 +82,14 @@ def test_flow_counts_and_finds_the_usage_at_the_end(together: bool) -> None:  # 
     assert flow.tokens() == (1, 2)
     assert (flow.tail, flow.tail_before) == ([], [])
     assert flow.tokens() == (None, None)
+
+
+def test_long_prompt_is_not_gone_through() -> None:
+    """The model stands before it or after it; in the middle of other things nobody looks."""
+    prompt = "x" * 100_000
+    first = json.dumps({"model": "m", "messages": [prompt]}).encode()
+    last = json.dumps({"messages": [prompt], "model": "m"}).encode()
+    middle = json.dumps({"messages": [prompt], "model": "m", "tools": [prompt]}).encode()
+    assert (model_in(first), model_in(last), model_in(middle)) == ("m", "m", None)
+    assert tokens_in(json.dumps({"usage": {"prompt_tokens": 1}, "data": [prompt]}).encode()) == (None, None)
+    assert tokens_in(json.dumps({"data": [prompt], "usage": {"prompt_tokens": 1}}).encode()) == (1, None)
