@@ -41,6 +41,8 @@ _RECENT_OF_NODE = 200
 _FAILURES = 50
 _MODELS = 20
 _SITES = 50
+_SOON = 1.0
+"""Seconds until the watching thread tells of a stall that is over."""
 _SERIES = 1000
 _NOBODYS_FAULT: Final = frozenset(
     {Kind.OK, Kind.CANCELLED, Kind.CALLER_ERROR, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER}
@@ -150,6 +152,7 @@ class Tally:
         self.failed = 0
         self.seconds = 0.0
         self.token_count = 0
+        self._blocked_at: dict[str, float] = {}
         self._models: set[str] = set()
         self._attempts: dict[tuple[str, bool, str], _Attempts] = {}
         self._series: dict[tuple[str | int | None, ...], _Series] = {}
@@ -289,11 +292,15 @@ class Tally:
         self.seconds += event.seconds
 
     def _blocking(self, event: BlockingCall) -> None:
-        self.blocking_sites[self._site(event.site)] += 1
+        site = self._site(event.site)
+        self.blocking_sites[site] += 1
+        self._blocked_at[site] = time.monotonic()
 
     def _stalled(self, event: LoopStalled) -> None:
         site = self._site(event.site)
-        self.blocking_sites[site] += 1
+        began = time.monotonic() - event.seconds - _SOON
+        if self._blocked_at.get(site, float("-inf")) < began:  # else it was counted when the call was made
+            self.blocking_sites[site] += 1
         self.stalled_seconds[site] += event.seconds  # type: ignore[assignment]  # a Counter may hold floats
 
     def _site(self, site: str) -> str:
