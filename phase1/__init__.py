@@ -15,24 +15,29 @@ if TYPE_CHECKING:
     from phase1.doors.facade import LLMClient
     from phase1.doors.manager import LLMManager
     from phase1.doors.offload import call, iterate
+    from phase1.doors.pools import get_async_llm_client, get_llm_pool, get_load_balancer
     from phase1.doors.relay import relay
     from phase1.doors.sdk import AsyncOpenAI, OpenAI
     from phase1.doors.stages import stage
     from phase1.observe.otel import is_internal
-    from phase1.settings import Settings
+    from phase1.settings import LoadBalanceStrategy, Settings
 
 __all__ = [
     "LLM",
     "AsyncOpenAI",
     "LLMClient",
     "LLMManager",
+    "LoadBalanceStrategy",
     "OpenAI",
     "Phase1Middleware",
     "Settings",
     "adopt",
     "async_http_client",
     "call",
+    "get_async_llm_client",
     "get_llm",
+    "get_llm_pool",
+    "get_load_balancer",
     "http_client",
     "install",
     "is_internal",
@@ -55,9 +60,13 @@ _HOMES = {
     "iterate": "phase1.doors.offload",
     "LLMClient": "phase1.doors.facade",
     "LLMManager": "phase1.doors.manager",
+    "LoadBalanceStrategy": "phase1.settings",
     "Phase1Middleware": "phase1.asgi.middleware",
     "Settings": "phase1.settings",
+    "get_async_llm_client": "phase1.doors.pools",
     "get_llm": "phase1.asgi.dependencies",
+    "get_llm_pool": "phase1.doors.pools",
+    "get_load_balancer": "phase1.doors.pools",
     "install": "phase1.asgi.install",
     "lifespan": "phase1.asgi.lifespan",
     "llm_for": "phase1.asgi.dependencies",

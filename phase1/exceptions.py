@@ -3,12 +3,13 @@
     Phase1Error
     ├── ConfigurationError      a setting that cannot be honoured; the text names variable, value and what is allowed
     ├── MissingExtraError       an optional library is missing (also an ImportError); the text says how to install it
+    ├── UnknownNode             no node has this name (also a LookupError); the text lists those that there are
     └── PoolError               the pool did not answer this request
         ├── Refused             nothing was sent upstream: it is free to ask somebody else
         │   ├── CircuitOpen     the pool is switched off by its breaker
         │   ├── QueueFull       the admission queue has no place left
         │   ├── QueueTimeout    no slot became free in time
-        │   ├── NoNode          every node is off, ejected or cooling down
+        │   ├── NoNode          every node that could answer is drained
         │   └── PoolClosed      the pool is drained or closed
         ├── UpstreamError       no node gave an HTTP answer: no connection, silence, a broken or empty answer
         └── DeadlineExceeded    the request's one deadline ran out (also a TimeoutError)
@@ -31,6 +32,7 @@ __all__ = [
     "QueueFull",
     "QueueTimeout",
     "Refused",
+    "UnknownNode",
     "UpstreamError",
 ]
 
@@ -48,6 +50,10 @@ class MissingExtraError(Phase1Error, ImportError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f'{feature} needs an optional library: pip install "phase1[{extra}]"')
+
+
+class UnknownNode(Phase1Error, LookupError):
+    """No node has this name. The text lists the names that there are."""
 
 
 class PoolError(Phase1Error):
@@ -88,7 +94,7 @@ class QueueTimeout(Refused):
 
 
 class NoNode(Refused):
-    """Every node is off, ejected or cooling down."""
+    """Every node that could answer is drained."""
 
     code = "phase1_no_node"
 

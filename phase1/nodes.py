@@ -28,11 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeSettings", "nodes_from_file", "nodes_from_json"]
 
-_NOT_YET: Final = ("rpm", "tpm")
-"""Fields that this version cannot honour: setting one is an error."""
-
 _NODE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SHOWN: Final = ("name", "base_url", "weight", "pool_size", "priority")
+_SHOWN: Final = ("name", "base_url", "weight", "pool_size", "priority", "rpm", "tpm")
 """Fields whose value may be printed."""
 
 _VARIABLE_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -67,7 +64,9 @@ class NodeSettings(BaseModel):
     models: dict[_Text, _Text] = Field(default_factory=dict)
     """The model's name in the app → its name at this node."""
     rpm: int | None = Field(default=None, ge=1)
+    """Requests per minute, for each model, or for the whole `quota_domain`; `None`: what the upstream's headers say."""
     tpm: int | None = Field(default=None, ge=1)
+    """Tokens per minute, likewise."""
     region: _Text | None = None
     quota_domain: _Text | None = None
     """Nodes of one quota domain share a provider's limits; `None`: the key decides."""
@@ -113,10 +112,11 @@ def _nodes(variable: str, entries: object, lookup: Lookup) -> tuple[NodeSettings
         raise ConfigurationError(f"{variable}: must be a list of at least one node")
     read = [_node(entry, _label(entry, position), lookup) for position, entry in enumerate(entries, 1)]
     nodes = tuple(node for node in read if isinstance(node, NodeSettings))
-    problems = [problem for node in read if isinstance(node, list) for problem in node] + _repeated(nodes)
+    problems = [problem for node in read if isinstance(node, list) for problem in node]
+    problems += [*_repeated(nodes), *_contradictory(nodes)]
     if problems:
         raise ConfigurationError(f"{variable}: {'; '.join(problems)}")
-    return nodes
+    return _with_shared_limits(nodes)
 
 
 def _label(entry: object, position: int) -> str:
@@ -129,11 +129,46 @@ def _repeated(nodes: tuple[NodeSettings, ...]) -> list[str]:
     return [f'node "{name}": {count} nodes have this name' for name, count in counts.items() if count > 1]
 
 
+def _contradictory(nodes: tuple[NodeSettings, ...]) -> list[str]:
+    """Limits that cannot hold together: of one node, and of nodes that share them."""
+    found = [
+        f'node "{node.name}": tpm={node.tpm}: must be at least rpm={node.rpm}, for a request has a token'
+        for node in nodes
+        if node.rpm and node.tpm and node.tpm < node.rpm
+    ]
+    for name in ("rpm", "tpm"):
+        first: dict[str, NodeSettings] = {}
+        for node in nodes:
+            here = getattr(node, name)
+            other = first.setdefault(_domain(node), node) if here else node
+            if here and here != (there := getattr(other, name)):
+                found.append(
+                    f'node "{node.name}": {name}={here}: node "{other.name}" of the same quota has {name}={there};'
+                    " give both the same, or leave one out"
+                )
+    return found
+
+
+def _domain(node: NodeSettings) -> str:
+    """What nodes share their limits by: as the pool sees it, for nodes with the same models."""
+    return node.quota_domain or f"{node.base_url} {node.api_key.get_secret_value()} {sorted(node.models.items())}"
+
+
+def _with_shared_limits(nodes: tuple[NodeSettings, ...]) -> tuple[NodeSettings, ...]:
+    """A node that leaves a limit out has that of the others of its quota."""
+    known: dict[tuple[str, str], int] = {
+        (_domain(node), name): limit for node in nodes for name in ("rpm", "tpm") if (limit := getattr(node, name))
+    }
+    return tuple(
+        node.model_copy(update={name: known.get((_domain(node), name)) for name in ("rpm", "tpm")}) for node in nodes
+    )
+
+
 def _node(entry: object, label: str, lookup: Lookup) -> NodeSettings | list[str]:
     """The node, or what is wrong with it."""
     if not isinstance(entry, dict):
         return [f"{label}: must be a table of fields"]
-    problems = [*_unavailable(entry), *_key_problems(entry, lookup)]
+    problems = _key_problems(entry, lookup)
     try:
         node = NodeSettings.model_validate(_with_key(entry, lookup))
     except ValidationError as error:
@@ -142,10 +177,6 @@ def _node(entry: object, label: str, lookup: Lookup) -> NodeSettings | list[str]
         if not problems:
             return node
     return [f"{label}: {problem}" for problem in problems]
-
-
-def _unavailable(entry: Mapping[str, object]) -> list[str]:
-    return [f"{name}: not available in this version; leave it out" for name in _NOT_YET if name in entry]
 
 
 def _key_problems(entry: Mapping[str, object], lookup: Lookup) -> list[str]:
@@ -166,9 +197,9 @@ def _with_key(entry: Mapping[str, object], lookup: Lookup) -> dict[str, object]:
 
 
 def _is_told(found: ErrorDetails) -> bool:
-    """Whether `_unavailable` or `_key_problems` says it better."""
+    """Whether `_key_problems` says it better."""
     name = found["loc"][0]
-    return name in {"api_key_env", *_NOT_YET} or (name == "api_key" and found["type"] == "missing")
+    return name == "api_key_env" or (name == "api_key" and found["type"] == "missing")
 
 
 def _problem(found: ErrorDetails) -> str:

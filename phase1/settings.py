@@ -74,9 +74,6 @@ _OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 
 _NOT_YET: Final[Mapping[str, tuple[object, ...]]] = {
     "llm_stream_rescue": ("off",),
-    "enable_load_balancer": (False,),
-    "auto_scaling": (False,),
-    "openai_rate_limit_requests_per_second": (None,),
     "llm_auto_rollout": (False,),
     "llm_state_url": ("memory:",),
 }
@@ -195,7 +192,11 @@ class Settings(BaseSettings):
     log_level: _Level = Field(
         default="INFO", description="Level of the logger phase1: DEBUG, INFO, WARNING, ERROR or CRITICAL."
     )
-    enable_load_balancer: bool = Field(default=False, description="true: requests are spread by LOAD_BALANCE_STRATEGY.")
+    enable_load_balancer: bool = Field(
+        default=False,
+        description="true: requests are spread over the nodes by LOAD_BALANCE_STRATEGY. false: the least busy one is"
+        " asked.",
+    )
     load_balance_strategy: _Strategy = Field(
         default=LoadBalanceStrategy.ADAPTIVE,
         description="round_robin, weighted, least_busy, latency, adaptive or sticky. Used with ENABLE_LOAD_BALANCER.",
@@ -203,20 +204,26 @@ class Settings(BaseSettings):
     llm_nodes: SecretStr | None = Field(
         default=None,
         description="The nodes of the pool, a JSON list of objects: name, base_url, api_key or api_key_env (the name of"
-        " a variable), weight, pool_size, models (map), region, quota_domain, priority. For a list with quotation"
-        " marks, LLM_NODES_FILE is read alike by every tool.",
+        " a variable), weight, pool_size, models (map), rpm, tpm, region, quota_domain, priority. For a list with"
+        " quotation marks, LLM_NODES_FILE is read alike by every tool.",
     )
     llm_nodes_file: Path | None = Field(
         default=None,
-        description="Path of a TOML file with one table [[nodes]] per node, of the same fields. Not together with"
-        " LLM_NODES.",
+        description="Path of a TOML file with one table [[nodes]] per node, of the same fields. It is read again when"
+        " it changes. Not together with LLM_NODES.",
     )
-    auto_scaling: bool = Field(default=False, description="true: the number of clients follows the load.")
+    auto_scaling: bool = Field(
+        default=False,
+        description="true: the number of clients follows the load, between 1 and LLM_POOL_SIZE for each node.",
+    )
     pool_cleanup_interval: _Positive = Field(
-        default=300.0, description="Seconds between two clean-ups of idle connections."
+        default=300.0,
+        description="Seconds between two clean-ups: a client that had no call for so long closes its connections.",
     )
     llm_health_check_interval: _Positive = Field(
-        default=30.0, description="Seconds between two active checks of a node's health."
+        default=30.0,
+        description="Seconds between two active checks of the nodes' health (GET /models), which cost nothing. Used"
+        " with ENABLE_LOAD_BALANCER.",
     )
     openai_api_key: _Credential | None = Field(
         default=None, description="API key of the single node that is used when no list of nodes is given."
@@ -229,7 +236,8 @@ class Settings(BaseSettings):
     )
     openai_rate_limit_requests_per_second: _Positive | None = Field(
         default=None,
-        description="Requests per second that are sent to a provider; more than 0. Not set: no limit of ours.",
+        description="Requests per second that are sent with one provider's key, in bursts of one second; more than 0."
+        " Others wait for their turn. Not set: no limit of ours.",
     )
     openai_max_retries: _CountOrZero = Field(
         default=2, description="Retries of a request inside the pool, 0 or more; the SDK's own retries are off."
@@ -335,6 +343,12 @@ class Settings(BaseSettings):
         if self.llm_nodes_file:
             return nodes_from_file(self.llm_nodes_file, lookup=_variable)
         return (self._single_node(),)
+
+    def node_files(self) -> list[Path]:
+        """The files that `nodes` depends on; empty for the single node, whose key is a setting."""
+        if not (self.llm_nodes or self.llm_nodes_file):
+            return []
+        return [Path(_ENV_FILE), *([self.llm_nodes_file] if self.llm_nodes_file else [])]
 
     def _single_node(self) -> NodeSettings:
         if not self.openai_api_key:

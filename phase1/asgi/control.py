@@ -121,24 +121,24 @@ def _revive(manager: LLMManager, value: object) -> Change:
     return _node_change(manager, "revive", value, manager.revive)
 
 
-def _node_change(manager: LLMManager, wish: str, value: object, act: Callable[[str], bool]) -> Change:
-    binding = manager.bindings.peek()
-    nodes = {node.name: node for node in binding.pool.nodes} if binding and binding.pool else {}
-    node = nodes.get(value) if isinstance(value, str) else None
-    if node is None:
-        allowed = ", ".join(nodes) or "there are no nodes, the pool is not open"
+def _node_change(manager: LLMManager, wish: str, value: object, act: Callable[[str], None]) -> Change:
+    names = [spec.name for spec in manager.nodes]
+    if not isinstance(value, str) or value not in names:
+        allowed = ", ".join(names) or "there are no nodes"
         raise BadWish(f"{wish}={_shown(value)}: must be the name of a node; allowed: {allowed}")
 
     def change() -> tuple[object, object]:
-        before = _state(node)
-        act(node.name)
-        return f"{node.name} {before}", f"{node.name} {_state(node)}"
+        before = _state(manager, value)
+        act(value)
+        return f"{value} {before}", f"{value} {_state(manager, value)}"
 
     return change
 
 
-def _state(node: Any) -> str:  # noqa: ANN401
-    return "drained" if node.drained else "up" if node.up else "off"
+def _state(manager: LLMManager, name: str) -> str:
+    binding = manager.bindings.peek()
+    live = next((node for node in binding.pool.nodes if node.name == name), None) if binding and binding.pool else None
+    return live.state if live is not None else "drained" if name in manager.drained else "not open"
 
 
 def _shown(value: object) -> str:

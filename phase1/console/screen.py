@@ -151,6 +151,8 @@ def _node_state(node: dict[str, Any]) -> Text:
         return _signed("yellow", "drained")
     if not node["up"]:
         return _signed("red", f"off {_seconds(node['off_for'])}")
+    if node.get("state", "up") != "up":
+        return _signed("yellow", node["state"])
     return (
         _signed("yellow", f"rests {_seconds(node['cooling_for'])}") if node["cooling_for"] else _signed("green", "up")
     )

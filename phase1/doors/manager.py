@@ -17,6 +17,7 @@ from phase1.doors.unit import Unit
 from phase1.engine.binding import Binding
 from phase1.engine.manager import Manager, TransportFactory
 from phase1.engine.node import NodeSpec
+from phase1.engine.nodes_watch import NodesWatch
 from phase1.exceptions import ConfigurationError
 from phase1.settings import NodeSettings, Settings, pool_requested, strict_start_requested
 
@@ -52,6 +53,8 @@ class LLMManager(Manager):
         settings, nodes, problem = _configure(settings)
         super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng)
         self.legacy = Legacy(legacy, self)
+        if nodes and (paths := settings.node_files()):
+            self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":
             _log.setLevel(settings.log_level)
         self.problem: str | None = None
@@ -136,12 +139,16 @@ def _configure(settings: Settings | None) -> tuple[Settings, tuple[NodeSpec, ...
     strict = strict_start_requested() if settings is None else settings.llm_strict_start
     try:
         settings = settings or Settings.load()
-        nodes = tuple(_spec(node, settings) for node in settings.nodes()) if settings.enable_llm_pool else ()
+        nodes = _specs(settings) if settings.enable_llm_pool else ()
     except ConfigurationError as exc:
         if strict:
             raise
         return settings or Settings.model_construct(), (), str(exc)
     return settings, nodes, None
+
+
+def _specs(settings: Settings) -> tuple[NodeSpec, ...]:
+    return tuple(_spec(node, settings) for node in settings.nodes())
 
 
 def _spec(node: NodeSettings, settings: Settings) -> NodeSpec:
@@ -157,4 +164,7 @@ def _spec(node: NodeSettings, settings: Settings) -> NodeSpec:
         region=node.region,
         quota_domain=node.quota_domain,
         models=dict(node.models),
+        rpm=node.rpm,
+        tpm=node.tpm,
+        rps=settings.openai_rate_limit_requests_per_second,
     )

@@ -12,8 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from phase1.engine.call import Call
-
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.engine.node import Node, NodeSpec
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "metrics", "status", "summary_line"]
 
 SCHEMA = "phase1.llm-system/v1"
-_NO_CALL = Call("GET", "/")
-"""Without credentials of its own: the quota is the node's."""
 
 
 def status(manager: LLMManager) -> dict[str, object]:
@@ -130,10 +126,8 @@ def _nodes(manager: LLMManager) -> list[dict[str, object]]:
     binding = manager.bindings.peek()
     if binding is None or binding.pool is None:
         return [_spec(spec) for spec in manager.nodes]
-    rests = binding.pool.cooldowns.rests
-    return [
-        {**_spec(node.spec), **_live(node), "cooling_for": rests(node.domain(_NO_CALL))} for node in binding.pool.nodes
-    ]
+    pool = binding.pool
+    return [{**_spec(node.spec), **_live(node), "cooling_for": pool.cooling_for(node)} for node in pool.nodes]
 
 
 def _spec(spec: NodeSpec) -> dict[str, object]:
@@ -147,6 +141,8 @@ def _spec(spec: NodeSpec) -> dict[str, object]:
         "region": spec.region,
         "quota_domain": spec.quota_domain,
         "models": spec.models,
+        "rpm": spec.rpm,
+        "tpm": spec.tpm,
     }
 
 
@@ -165,8 +161,11 @@ def _live(node: Node) -> dict[str, object]:
     return {
         "up": node.up,
         "drained": node.drained,
+        "state": node.state,
         "off_for": node.off_for(),
+        "ejected_for": node.ejected_for(),
         "in_flight": node.in_flight,
+        "limit": node.limit.value,
         "capacity": node.capacity,
     }
 

@@ -1,8 +1,9 @@
 """Who may start now, and who waits?
 
 A bounded queue in front of the pool, fair between keys: waiting keys take turns, so that one user with a hundred calls
-delays nobody but himself. Waiters are futures on one loop; a cancelled one leaves at once. Every step is O(1),
-whatever the number waiting.
+delays nobody but himself. Waiters are futures on one loop; a cancelled one leaves at once. Whoever would have to wait
+longer than he can is refused at once, with the time after which it is worth coming back. Every step is O(1), whatever
+the number waiting.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 from collections import OrderedDict
 
 from phase1.exceptions import PoolClosed, QueueFull, QueueTimeout
+from phase1.policy.waiting import WaitEstimate
 
 __all__ = ["Admission"]
 
@@ -21,13 +23,14 @@ _Line = OrderedDict[_Waiter, None]
 class Admission:
     """`capacity` calls at once, at most `queue_size` waiting."""
 
-    __slots__ = ("_capacity", "_closed", "_idle", "_lines", "_queue_size", "in_flight", "waiting")
+    __slots__ = ("_capacity", "_closed", "_idle", "_lines", "_queue_size", "_waits", "in_flight", "waiting")
 
     def __init__(self, *, capacity: int, queue_size: int) -> None:
         self._capacity = capacity
         self._queue_size = queue_size
         self._lines: OrderedDict[str | None, _Line] = OrderedDict()
         self._idle: list[_Waiter] = []
+        self._waits = WaitEstimate()
         self._closed = False
         self.in_flight = 0
         self.waiting = 0
@@ -37,19 +40,42 @@ class Admission:
         """How many calls may be in flight."""
         return self._capacity
 
+    @property
+    def busy(self) -> bool:
+        """Whether whoever comes now has to wait."""
+        return self.in_flight >= self._capacity or self.waiting > 0
+
+    def resize(self, capacity: int) -> None:
+        """Another capacity from now on: places that come are handed to those who wait."""
+        self._capacity = max(1, capacity)
+        while self.in_flight < self._capacity and (waiter := self._next_waiter()) is not None:
+            self.in_flight += 1
+            waiter.set_result(None)
+
+    def _wait_of(self, key: str | None) -> float | None:
+        """Seconds until somebody of this key who joins now has a place; `None` = nobody knows."""
+        line = self._lines.get(key)
+        turns = (len(self._lines) + 1) if line is None else len(self._lines) * (len(line) + 1)
+        return self._waits.seconds(min(turns, self.waiting + 1))
+
     async def enter(self, key: str | None, *, timeout: float) -> None:
         """Take a place, waiting up to `timeout` seconds. Whoever enters must `leave` exactly once.
 
-        Raises `QueueFull`, `QueueTimeout` or `PoolClosed`; then no place is taken.
+        Raises `QueueFull`, `QueueTimeout` (also at once, when the wait would be longer) or `PoolClosed`; then no place
+        is taken.
         """
         if self._closed:
             raise PoolClosed("the pool is closing")
         if self.in_flight < self._capacity and not self.waiting:
             self.in_flight += 1
             return
+        wait = self._wait_of(key)
         if self.waiting >= self._queue_size:
             message = f"the pool's queue is full ({self._queue_size} waiting)"
-            raise QueueFull(message, retry_after=1.0)
+            raise QueueFull(message, retry_after=wait or 1.0)
+        if timeout <= 0 or (wait is not None and wait > timeout):
+            message = f"a place in the pool would take about {wait or 0:.3g} s, and there are {max(0, timeout):.3g} s"
+            raise QueueTimeout(message, retry_after=wait or 1.0)
         await self._wait(key, timeout)
 
     async def _wait(self, key: str | None, timeout: float) -> None:
@@ -62,7 +88,7 @@ class Admission:
         except TimeoutError:
             self._withdraw(key, waiter)
             message = f"no place in the pool became free within {timeout:.3g} s"
-            raise QueueTimeout(message, retry_after=1.0) from None
+            raise QueueTimeout(message, retry_after=self._wait_of(key) or 1.0) from None
         except asyncio.CancelledError:
             self._withdraw(key, waiter)
             raise
@@ -81,10 +107,13 @@ class Admission:
 
     def leave(self) -> None:
         """Give the place back: the next waiter of the next key has it."""
-        waiter = self._next_waiter()
+        waiter = self._next_waiter() if self.in_flight <= self._capacity else None
         if waiter is not None:
+            self._waits.freed(waiter.get_loop().time())
             waiter.set_result(None)
             return
+        if not self.waiting:
+            self._waits.idle()
         self.in_flight -= 1
         if not self.in_flight:
             self._wake_idle()

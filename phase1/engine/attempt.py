@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
-from phase1.engine.call import Call
+from phase1.engine.call import Call, StreamSource
 from phase1.engine.sse import BROKEN_EVENT, EventSplitter, Progress, StreamReader
 from phase1.engine.transport import Broken, Fields, NeverSent, Transport, TransportError, WireRequest, WireResponse
+from phase1.engine.watch import Watched
 from phase1.policy.classify import Kind, Outcome, outcome_of_error, outcome_of_status, retry_after_seconds
 
 __all__ = ["Attempt", "Clocks", "try_once"]
@@ -49,25 +50,36 @@ class Attempt:
     status: int | None = None
     headers: Fields = NO_FIELDS
     body: bytes = b""
-    stream: _LiveStream | None = None
+    stream: StreamSource | None = None
     error: Exception | None = None
 
 
 async def try_once(
-    transport: Transport, request: WireRequest, call: Call, *, clocks: Clocks, expires_at: float
+    transport: Transport,
+    request: WireRequest,
+    call: Call,
+    *,
+    clocks: Clocks,
+    expires_at: float,
+    watched: Watched | None = None,
 ) -> Attempt:
-    """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled."""
+    """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled.
+
+    `watched` gets the attempt's clock: whoever watches may let it run out, and that is silence too.
+    """
     loop = asyncio.get_running_loop()
     first_token_at = loop.time() + clocks.first_token if call.streams else math.inf
     ends_at = min(expires_at, first_token_at)
     opened: list[WireResponse] = []
     try:
-        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at):
+        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at) as scope:
+            if watched is not None:
+                watched.scope = scope
             response = await transport.send(request)
             opened.append(response)
             attempt = await _receive(response, clocks, skims=call.parsed)
     except TimeoutError as exc:
-        kind = Kind.FIRST_TOKEN_TIMEOUT if first_token_at < expires_at else Kind.TIMEOUT
+        kind = Kind.FIRST_TOKEN_TIMEOUT if (scope.when() or math.inf) < expires_at else Kind.TIMEOUT
         attempt = Attempt(Outcome(kind), error=exc)
     except NeverSent as exc:
         attempt = Attempt(Outcome(Kind.CONNECT), error=exc)

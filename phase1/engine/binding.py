@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from phase1.engine.admission import Admission
+from phase1.engine.caretaker import Caretaker
 from phase1.engine.pool import Pool
 from phase1.exceptions import PoolClosed
 
@@ -30,6 +31,7 @@ class Binding:
     admission: Admission
     legacy: Admission
     closed: bool = False
+    caretaker: Caretaker | None = None
 
     async def aclose(self, *, drain: float) -> None:
         """Admit nobody new, let everybody inside finish for up to `drain` seconds, then close every connection.
@@ -37,6 +39,8 @@ class Binding:
         Cancelled while it waits, it closes them at once.
         """
         self.closed = True
+        if self.caretaker is not None:
+            await self.caretaker.aclose()
         try:
             drained = await asyncio.gather(self.admission.drain(timeout=drain), self.legacy.drain(timeout=drain))
             if not all(drained):
@@ -77,6 +81,11 @@ class Bindings:
         if own is not None and not own.closed:
             return own
         return alive[-1] if alive else None
+
+    def open(self) -> list[tuple[asyncio.AbstractEventLoop, Binding]]:
+        """Every open binding with its loop."""
+        bindings = tuple(self._by_loop.items())  # other threads bind their loops meanwhile
+        return [(loop, binding) for loop, binding in bindings if not (binding.closed or loop.is_closed())]
 
     def reopen(self) -> None:
         """Forget that the running loop's binding was closed."""

@@ -17,6 +17,7 @@ from phase1.engine.node import NodeSpec
 
 if TYPE_CHECKING:
     from phase1.engine.manager import Manager
+    from phase1.settings import Settings
 
 __all__ = ["DEFAULT_BASE_URL", "MAX_HOMES", "PLACEHOLDER_KEY", "Homes"]
 
@@ -52,7 +53,7 @@ class Homes:
             return self._manager
         other = self._others.get(base)
         if other is None and len(self._others) < MAX_HOMES:
-            spec = _own_keys(base, self._manager.settings.llm_pool_size)
+            spec = _own_keys(base, self._manager.settings)
             other = self._others.setdefault(base, self._manager.sibling(spec))  # threads may ask at once
         return other
 
@@ -60,6 +61,12 @@ class Homes:
         """The app's base URL that `url` lies below."""
         below = [base for base in self._bases if re.match(rf"{re.escape(base)}(?:[/?]|$)", url)]
         return max(below, key=len, default=None)
+
+    def renewed(self) -> Homes:
+        """Anew for the manager's nodes of now; what doors have learnt of the old one does not hold any more."""
+        homes = Homes(self._manager)
+        homes._others = self._others
+        return homes
 
     def all(self) -> list[Manager]:
         """The pools beside the configured one."""
@@ -82,6 +89,7 @@ def _normal(base_url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
 
 
-def _own_keys(base_url: str, pool_size: int) -> NodeSpec:
+def _own_keys(base_url: str, settings: Settings) -> NodeSpec:
     host = urlsplit(base_url).netloc.rpartition("@")[2]
-    return NodeSpec(name=host, base_url=base_url, api_key="", pool_size=pool_size)
+    rps = settings.openai_rate_limit_requests_per_second
+    return NodeSpec(name=host, base_url=base_url, api_key="", pool_size=settings.llm_pool_size, rps=rps)

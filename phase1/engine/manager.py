@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 from urllib.parse import urlsplit
 
 from phase1.engine.admission import Admission
@@ -22,18 +23,22 @@ from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.homes import DEFAULT_BASE_URL, Homes
 from phase1.engine.log import DecisionLog, OperatorLog
 from phase1.engine.node import Node, NodeSpec
+from phase1.engine.nodes_watch import NodesWatch
 from phase1.engine.pool import Pool, PoolResult
 from phase1.engine.tally import Tally
+from phase1.engine.tokens import model_of
 from phase1.engine.transport import Transport
 from phase1.engine.transport.choice import transport_factory
-from phase1.engine.usage import Flow, model_in, tokens_in
-from phase1.events import BreakerChanged, CallFinished, Events, NodeChanged, Rejected, Routed
-from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UpstreamError
+from phase1.engine.upkeep import apply_nodes, look, on_loop, take_care
+from phase1.engine.usage import Flow, tokens_in
+from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed
+from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UnknownNode, UpstreamError
+from phase1.policy.balancer import balancer_of
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
 from phase1.policy.canary import Canary
 from phase1.policy.classify import Kind, Outcome, Verdict, judge
 from phase1.policy.selection import Selection, Switches, select
-from phase1.settings import Settings
+from phase1.settings import LoadBalanceStrategy, Settings
 
 __all__ = ["LEGACY_THREADS", "Manager", "TransportFactory", "reporting"]
 
@@ -83,9 +88,13 @@ class Manager:
             emergency=settings.emergency_mode,
             ready=bool(nodes),
         )
+        self.drained: frozenset[str] = frozenset()
+        """Names of the nodes that `drain` has taken out."""
+        self.nodes_watch: NodesWatch | None = None
+        """Looks for other nodes on disk, where there is a list to look at."""
         self.bindings = Bindings(self._bind)
         self._transport = transport or transport_factory(settings.llm_transport)
-        self._clock = clock
+        self.clock = clock
         self._rng = rng
 
     def _on_transition(self, change: Transition) -> None:
@@ -102,11 +111,14 @@ class Manager:
     def _bind(self) -> Binding:
         pool = self._build_pool() if self.pool_wanted else None
         settings = self.settings
-        return Binding(
-            pool=pool,
-            admission=Admission(capacity=pool.capacity if pool else 1, queue_size=settings.llm_queue_size),
-            legacy=Admission(capacity=LEGACY_THREADS, queue_size=settings.llm_queue_size),
-        )
+        admission = Admission(capacity=pool.capacity if pool else 1, queue_size=settings.llm_queue_size)
+        legacy = Admission(capacity=LEGACY_THREADS, queue_size=settings.llm_queue_size)
+        binding = Binding(pool=pool, admission=admission, legacy=legacy)
+        if pool is not None:
+            pool.on_capacity(lambda: admission.resize(pool.capacity))
+            pool.on_refused = lambda: look(self, self.nodes_watch)
+            binding.caretaker = take_care(self, binding, pool)
+        return binding
 
     @property
     def public_url(self) -> str:
@@ -127,20 +139,56 @@ class Manager:
 
     def _build_pool(self) -> Pool:
         settings = self.settings
+        strategy = settings.load_balance_strategy if settings.enable_load_balancer else LoadBalanceStrategy.LEAST_BUSY
         return Pool(
-            [self._build_node(spec) for spec in self.nodes],
+            [self.build_node(spec) for spec in self.nodes],
+            balancer=balancer_of(strategy, rng=self._rng),
             clocks=Clocks(first_token=settings.llm_first_token_timeout, idle=settings.llm_idle_timeout),
             max_attempts=settings.openai_max_retries + 1,
             events=self.events,
             rng=self._rng,
-            clock=self._clock,
+            clock=self.clock,
         )
 
-    def _build_node(self, spec: NodeSpec) -> Node:
-        settings = self.settings
-        concurrency = settings.llm_client_concurrency
-        transports = [self._transport(concurrency, settings.llm_connect_timeout) for _ in range(spec.pool_size)]
-        return Node(spec, transports, client_concurrency=concurrency, clock=self._clock)
+    def build_node(self, spec: NodeSpec) -> Node:
+        """A node with its connections, for the running loop."""
+        concurrency = self.settings.llm_client_concurrency
+        make = partial(self._transport, concurrency, self.settings.llm_connect_timeout)
+        transports = [make() for _ in range(spec.pool_size)]
+        node = Node(spec, transports, client_concurrency=concurrency, clock=self.clock, rng=self._rng, make=make)
+        if spec.name in self.drained:
+            node.drain()
+        return node
+
+    def drain(self, node: str) -> None:
+        """Send no new call to the node of that name, until `revive`; calls under way go on. Raises `UnknownNode`."""
+        self._require(node)
+        self.drained |= {node}
+        self._on_every_loop(lambda found: found.drain(), node)
+
+    def revive(self, node: str) -> None:
+        """Ask the node of that name again at once, whatever kept it from being asked. Raises `UnknownNode`."""
+        self._require(node)
+        self.drained -= {node}
+        self._on_every_loop(lambda found: found.revive(), node)
+
+    def _require(self, name: str) -> None:
+        names = [spec.name for spec in self.nodes]
+        if name not in names:
+            raise UnknownNode(f"there is no node {name!r}; there are: {', '.join(names) or 'none'}")
+
+    def _on_every_loop(self, change: Callable[[Node], None], name: str) -> None:
+        for loop, binding in self.bindings.open():
+            if binding.pool is not None:
+                on_loop(loop, partial(_change, binding.pool, change, name))
+
+    def renew(self, specs: tuple[NodeSpec, ...]) -> None:
+        """Work with these nodes from now on. Those that stay keep their connections; nothing under way is cut."""
+        self.nodes = specs
+        self.homes = self.homes.renewed()
+        for loop, binding in self.bindings.open():
+            if binding.pool is not None:
+                on_loop(loop, partial(apply_nodes, self, binding.pool))
 
     def home_of(self, base_url: str, api_key: str, *, trusted: bool) -> Manager | None:
         """Whose nodes serve a client with this address and key; `None` = nobody's: leave the client alone."""
@@ -149,7 +197,7 @@ class Manager:
     def sibling(self, spec: NodeSpec) -> Manager:
         """A manager for other nodes of the same app: own breaker and connections, the same switches and events."""
         return Manager(
-            self.settings, (spec,), transport=self._transport, clock=self._clock, rng=self._rng, events=self.events
+            self.settings, (spec,), transport=self._transport, clock=self.clock, rng=self._rng, events=self.events
         )
 
     def select(self, key: str | None) -> Selection:
@@ -157,27 +205,6 @@ class Manager:
         selection = select(switches=self.switches, canary=self.canary, breaker=self.breaker, key=key, rng=self._rng)
         self.events.notify(Routed(selection.route, selection.reason))
         return selection
-
-    def drain(self, node: str) -> bool:
-        """Send nobody new to the node of that name; calls in flight end. False if it was drained before.
-
-        Raises `KeyError` when there is no such node in the open pool.
-        """
-        return self._set_drained(node, drained=True)
-
-    def revive(self, node: str) -> bool:
-        """Use the node again, whether it was drained or had been switched off. False if there was nothing to do."""
-        return self._set_drained(node, drained=False)
-
-    def _set_drained(self, name: str, *, drained: bool) -> bool:
-        binding = self.bindings.peek()
-        nodes = [node for node in (binding.pool.nodes if binding and binding.pool else ()) if node.name == name]
-        if not nodes:
-            raise KeyError(name)
-        changes = [node.drain() if drained else node.revive() for node in nodes]
-        for _ in filter(None, changes):
-            self.events.notify(NodeChanged(name, up=not drained, kind="drained" if drained else "revived"))
-        return any(changes)
 
     async def start(self) -> None:
         """Build the pool for the running loop; again after `aclose`. Idempotent."""
@@ -226,9 +253,12 @@ class Manager:
         settings = self.settings
         seconds = settings.llm_request_deadline if call.timeout is None else call.timeout
         expires_at = asyncio.get_running_loop().time() + seconds
-        await binding.admission.enter(key, timeout=min(settings.llm_queue_timeout, seconds))
+        timeout = min(settings.llm_queue_timeout, seconds)
+        if binding.admission.busy:  # an answer takes its time too: whoever gets in too late is better told now
+            timeout = min(timeout, seconds - binding.pool.typical_seconds())
+        await binding.admission.enter(key, timeout=timeout)
         record.entered(binding.admission)
-        result = await binding.pool.send(call, expires_at=expires_at)
+        result = await binding.pool.send(call, expires_at=expires_at, key=key)
         record.answered(result)
         return self._answer(record, result)
 
@@ -315,7 +345,7 @@ class _Record:
         self._settled = True
         self._permit.release(judge(outcome.kind).pool or Verdict.NEUTRAL)
         if self._result is not None:
-            self._result.release()
+            self._result.release(outcome)
         if self._admission is not None:
             self._admission.leave()
         finished = self._finished(outcome)
@@ -336,7 +366,7 @@ class _Record:
             self._first_at,
             flow is not None,
             call.path,
-            call.model or model_in(call.body),
+            (result.model if result else call.model or model_of(call.body)) or None,
             self.refusal,
             result.trail if result else (),
             self._started,
@@ -351,6 +381,13 @@ class _Record:
         if self.flow is not None:
             return self.flow.tokens()
         return tokens_in(attempt.body) if attempt and attempt.outcome.kind is Kind.OK else (None, None)
+
+
+def _change(pool: Pool, change: Callable[[Node], None], name: str) -> None:
+    for node in pool.nodes:
+        if node.name == name:
+            change(node)
+    pool.changed()
 
 
 def _as_pool_error(outcome: Outcome) -> UpstreamError | DeadlineExceeded:

@@ -1,8 +1,8 @@
 """Which node answers this call, and who is asked when it fails?
 
-One failover loop: pick a node → one attempt → judge → the next move, until an answer, or until the policies say stop.
-It gives back the last answer or failure as it was; whether that counts against the pool, and whether legacy steps in,
-is the manager's business.
+One failover loop: pick a node (`picker`) → one attempt → what is learnt from it (`lessons`) → the next move, until an
+answer, or until the policies say stop. It gives back the last answer or failure as it was; whether that counts against
+the pool, and whether legacy steps in, is the manager's business.
 """
 
 from __future__ import annotations
@@ -13,51 +13,48 @@ import math
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from functools import partial
-from http import HTTPStatus
+from dataclasses import dataclass, replace
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
-from phase1.engine.node import Client, Node
+from phase1.engine.lessons import Flight, Lessons
+from phase1.engine.node import Node
+from phase1.engine.picker import Picker, Progress
+from phase1.engine.retries import Retries
+from phase1.engine.tokens import MeteredStream, model_of
 from phase1.engine.transport import Fields
-from phase1.events import AttemptFinished, Events, NodeChanged
-from phase1.exceptions import NoNode
+from phase1.engine.watch import Watch
+from phase1.events import AttemptFinished, Events
+from phase1.policy.balancer import Balancer, balancer_of
 from phase1.policy.budget import RetryBudget
-from phase1.policy.classify import Kind, Outcome, Verdict, judge
-from phase1.policy.cooldown import Cooldowns
+from phase1.policy.classify import Kind, Outcome, judge
 from phase1.policy.failover import Move, Situation, backoff, costs_budget, next_move
+from phase1.policy.quota import QuotaDomain, Quotas
 
 __all__ = ["Pool", "PoolResult"]
 
+
 _REQUEST_IDS = frozenset({"x-request-id", "apim-request-id", "request-id"})
 _NAME = re.compile(r"[\w.:-]{1,80}")
+_LONGEST_TURN = 10.0
+"""Seconds that a call waits for its turn to be tried again."""
 
 
 @dataclass(slots=True)
 class PoolResult:
     """The last attempt of a call, and how many there were. `release` frees its node: call it exactly once.
 
-    `trail` tells of each attempt.
+    Of a stream it takes what the stream came to, which is the verdict on its node. `trail` tells of each attempt,
+    `model` is the one that was asked for.
     """
 
     attempt: Attempt
     attempts: int
-    release: Callable[[], None]
+    release: Callable[..., None]
     trail: tuple[AttemptFinished, ...] = ()
-
-
-@dataclass(slots=True)
-class _Progress:
-    call: Call
-    expires_at: float
-    asked: set[Node] = field(default_factory=set)
-    attempts: int = 0
-    waits: int = 0
-    skipped: str = ""
-    trail: list[AttemptFinished] = field(default_factory=list)
+    model: str = ""
 
 
 class Pool:
@@ -70,100 +67,194 @@ class Pool:
         clocks: Clocks,
         max_attempts: int,
         events: Events,
+        balancer: Balancer | None = None,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.nodes = tuple(nodes)
-        self.budget = RetryBudget()
-        self.cooldowns = Cooldowns(rng=rng, clock=clock)
+        self.quotas = Quotas(clock=clock)
+        self.watch = Watch(clocks.first_token, clock=clock)
+        self.retries = Retries(self)
+        self._picker = Picker(
+            nodes, balancer=balancer or balancer_of("least_busy", rng=rng), quotas=self.quotas, clock=clock, rng=rng
+        )
+        self._lessons = Lessons(
+            nodes, events=events, watch=self.watch, patience=clocks.first_token, clock=clock, rng=rng
+        )
         self._clocks = clocks
         self._max_attempts = max_attempts
+        self._retired: set[Node] = set()
+        self.on_refused: Callable[[], None] = _nothing
+        """Called when a node refuses its key, before that counts: perhaps there is a new one."""
         self._events = events
         self._rng = rng
+        self._clock = clock
 
     @property
     def capacity(self) -> int:
-        """Calls that may be in flight over all nodes."""
-        return sum(node.capacity for node in self.nodes)
+        """Calls that may be in flight now over the nodes that are available, or over all if none is."""
+        limits = [node.limit.value for node in self.nodes if node.available]
+        return sum(limits or [node.limit.value for node in self.nodes])
 
     @property
     def in_flight(self) -> int:
         """Calls in flight over all nodes."""
         return sum(node.in_flight for node in self.nodes)
 
-    async def send(self, call: Call, *, expires_at: float) -> PoolResult:
-        """Ask until there is an answer or a reason to stop. Raises `NoNode`, else nothing but cancellation."""
-        if all(node.drained for node in self.nodes):
-            raise NoNode("every node is drained")
-        progress = _Progress(call, expires_at)
-        if (reset_in := self._first_reset(progress)) is not None:
-            if reset_in >= expires_at - asyncio.get_running_loop().time():
-                return PoolResult(_still_cooling(reset_in), 0, _nothing)
-            await asyncio.sleep(reset_in)
-        node = self._pick(progress)
+    def on_capacity(self, tell: Callable[[], None]) -> None:
+        """Have `tell` called whenever `capacity` may have changed."""
+        self._lessons.on_capacity = tell
+
+    def checked(self, node: Node, *, healthy: bool) -> None:
+        """An active check of `node` has come back."""
+        self._lessons.checked(node, healthy=healthy)
+
+    def typical_seconds(self) -> float:
+        """What an answer takes at the fastest node, by what was seen of late."""
+        now = self._clock()
+        return min((node.latency.value(now) for node in self.nodes if node.latency.known), default=0.0)
+
+    @property
+    def budget(self) -> RetryBudget:
+        """The retries in flight."""
+        return self.retries.budget
+
+    def changed(self) -> None:
+        """Somebody has drained, revived or resized a node."""
+        self._lessons.on_capacity()
+
+    def renew(self, nodes: Sequence[Node]) -> None:
+        """Work with other nodes from now on; calls under way go on where they are."""
+        left = {node for node in self._retired if node.in_flight}
+        self._retired = left | (set(self.nodes) - set(nodes))
+        self.nodes = self._lessons.nodes = tuple(nodes)
+        self._picker.renew(nodes)
+        self.changed()
+
+    def cooling_for(self, node: Node) -> float:
+        """Seconds that the node rests: by its own wish, or the longest of its quota domains, one for each model."""
+        return max(node.rests(), self.quotas.cooling_for(node.account(_NO_CALL)))
+
+    async def send(self, call: Call, *, expires_at: float, key: str | None = None) -> PoolResult:
+        """Ask until there is an answer or a reason to stop. `key`: whose call it is.
+
+        Raises `NoNode` when all nodes are drained, and else nothing but cancellation.
+        """
+        progress = self._progress(call, expires_at, key)
+        found = await self._picker.find(progress)
+        if isinstance(found, float):
+            return PoolResult(_still_cooling(found), 0, _nothing, (), progress.model)
         budgeted = False
         while True:
-            client = node.take_client()
+            flight = self._begin(*found, progress)
             try:
-                attempt = await self._try(node, client, progress)
+                attempt = await self._try(flight, progress)
             except BaseException:
-                node.give_back(client)
+                self._lessons.cancelled(flight)
+                flight.node.give_back(flight.client)
                 raise
             finally:
                 if budgeted:
-                    self.budget.release()
-            move = self._next(node, attempt, progress)
+                    self.retries.release()
+            move = Move.STOP if attempt.outcome.kind is Kind.OK else self._next(flight, attempt, progress)
             budgeted = move in {Move.SIBLING, Move.SAME} and costs_budget(judge(attempt.outcome.kind).failover)
-            if move is Move.STOP or (budgeted and not self._may_retry()):
-                give_back = partial(node.give_back, client)
-                return PoolResult(attempt, progress.attempts, give_back, tuple(progress.trail))
-            node.give_back(client)
-            node = await self._follow(move, node, progress, budgeted=budgeted)
+            if move is Move.STOP:
+                return self._result(flight, attempt, progress)
+            flight.node.give_back(flight.client)
+            if budgeted and not await self._may_retry(move, progress):
+                return _ended(attempt, progress)
+            following = await self._follow(move, flight.node, progress, budgeted=budgeted)
+            if following is None:
+                return _ended(attempt, progress)
+            found = following
 
-    def _may_retry(self) -> bool:
-        # Of the first attempts: retries that earned retries would make it a quarter more in an outage, not a fifth.
-        return self.budget.acquire(requests_in_flight=self.in_flight - self.budget.in_flight)
+    def _progress(self, call: Call, expires_at: float, key: str | None) -> Progress:
+        model = call.model or model_of(call.body)
+        return Progress(call, expires_at, key, model, self._picker.route(model))
 
-    async def _try(self, node: Node, client: Client, progress: _Progress) -> Attempt:
-        call = progress.call
+    def _begin(self, node: Node, quota: QuotaDomain, progress: Progress) -> Flight:
+        now = self._clock()
         progress.attempts += 1
+        booked = progress.tokens if quota.counts_tokens else 1.0
+        probe = node.ejection.begin(now) if node.ejection.until else 0
+        return Flight(node, node.take_client(), quota, booked, now, probe, node.spec.api_key)
+
+    async def _try(self, flight: Flight, progress: Progress) -> Attempt:
+        call, node = progress.call, flight.node
+        skipped = self._why_skipped(node, progress) if len(self.nodes) > 1 else ""
         progress.asked.add(node)
-        started = time.perf_counter()
-        attempt = await try_once(
-            client.transport, node.aim(call), call, clocks=self._clocks, expires_at=progress.expires_at
-        )
-        if attempt.outcome.kind is Kind.NODE_REFUSED and not node.has_key:
-            attempt = replace(attempt, outcome=replace(attempt.outcome, kind=Kind.CALLER_ERROR))
-        self._learn(node, attempt, progress)
+        began = time.perf_counter()
+        watched = None
+        if not call.streams and len(self.nodes) > 1:
+            watched = self.watch.begin(node, asyncio.get_running_loop().time())
+        try:
+            attempt = await try_once(
+                flight.client.transport,
+                node.aim(call),
+                call,
+                clocks=self._clocks,
+                expires_at=progress.expires_at,
+                watched=watched,
+            )
+        finally:
+            if watched is not None:
+                self.watch.end(watched)
+        if attempt.outcome.kind is Kind.NODE_REFUSED:
+            if node.has_key:
+                self.on_refused()
+            else:
+                attempt = replace(attempt, outcome=replace(attempt.outcome, kind=Kind.CALLER_ERROR))
+        self._lessons.attempt_ended(flight, attempt)
         outcome = attempt.outcome
         request_id = None if outcome.kind is Kind.OK else _request_id(attempt)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - began
         retry = progress.attempts > 1
         finished = AttemptFinished(  # by position: names would cost twice the time
-            node.name, retry, outcome.kind, attempt.status, seconds, started, node.server, progress.skipped, request_id
+            node.name, retry, outcome.kind, attempt.status, seconds, began, node.server, skipped, request_id
         )
         progress.trail.append(finished)
         self._events.notify(finished)
         return attempt
 
-    def _learn(self, node: Node, attempt: Attempt, progress: _Progress) -> None:
-        outcome = attempt.outcome
-        judgement = judge(outcome.kind)
-        if judgement.node_off:
-            # A model's name comes with the call: were the node off for it, one typo would take it from everybody.
-            if outcome.status != HTTPStatus.NOT_FOUND and node.switch_off():
-                self._events.notify(NodeChanged(node.name, up=False, kind=outcome.kind))
-        elif judgement.node is Verdict.THROTTLED or (judgement.node is Verdict.FAILURE and outcome.retry_after):
-            self.cooldowns.throttled(node.domain(progress.call), retry_after=outcome.retry_after)
-        elif judgement.node is Verdict.SUCCESS:
-            self.cooldowns.succeeded(node.domain(progress.call))
-            if node.switch_on():
-                self._events.notify(NodeChanged(node.name, up=True, kind=outcome.kind))
+    def _why_skipped(self, chosen: Node, progress: Progress) -> str:
+        """For the flight recorder: who was out of the question, and why."""
+        now = self._clock()
+        if not progress.asked and not self.quotas.cooling() and all(node.takes(now) for node in self.nodes):
+            return ""
+        reasons = ((node.name, self._objection(node, progress, now)) for node in self.nodes if node is not chosen)
+        return " ".join(f"{name}={reason}" for name, reason in reasons if reason)
 
-    def _next(self, node: Node, attempt: Attempt, progress: _Progress) -> Move:
-        outcome = attempt.outcome
-        if outcome.kind is Kind.OK:
-            return Move.STOP
+    def _objection(self, node: Node, progress: Progress, now: float) -> str:
+        if node.drained or node.off_for():
+            return "drained" if node.drained else "off"
+        if not node.takes(now):
+            return "resting" if node.rests() else "ejected"
+        if self._picker.quota(node, progress).cooldown.until > now:
+            return "cooling"
+        return "asked" if node in progress.asked else ""
+
+    def _result(self, flight: Flight, attempt: Attempt, progress: Progress) -> PoolResult:
+        stream = attempt.stream
+        if stream is not None and flight.quota.counts_tokens:
+
+            def settle(used: int) -> None:
+                flight.quota.settle(booked=flight.booked, used=used)
+
+            attempt = replace(attempt, stream=MeteredStream(stream, settle))
+
+        def release(outcome: Outcome | None = None) -> None:
+            if flight.deferred:
+                self._lessons.stream_ended(flight, outcome or attempt.outcome)
+            flight.node.give_back(flight.client)
+
+        return _ended(attempt, progress, release)
+
+    def _next(self, flight: Flight, attempt: Attempt, progress: Progress) -> Move:
+        outcome, node = attempt.outcome, flight.node
+        if outcome.kind is Kind.NODE_REFUSED and flight.key != node.spec.api_key:
+            progress.asked.discard(node)  # it has another key by now
+        tier = progress.tier_of(node)
+        lower = self._has_usable(_others(progress, tier), progress)
         return next_move(
             Situation(
                 kind=outcome.kind,
@@ -171,74 +262,87 @@ class Pool:
                 attempts=progress.attempts,
                 max_attempts=self._max_attempts,
                 waits=progress.waits,
-                sibling=any(self._usable(other, progress) for other in self.nodes if other not in progress.asked),
-                node_usable=node.up and outcome.kind is not Kind.NODE_REFUSED,
-                node_rests=self._rests(node, progress),
-                reset_in=self._first_reset(progress),
+                sibling=self._has_usable(tier, progress),
+                lower=lower,
+                repeated=progress.repeats > 0,
+                node_usable=node.available and outcome.kind is not Kind.NODE_REFUSED,
+                node_rests=self._picker.wait(node, progress),
+                reset_in=self._reset_in(tier, progress),
                 remaining=progress.expires_at - asyncio.get_running_loop().time(),
             )
         )
 
-    async def _follow(self, move: Move, node: Node, progress: _Progress, *, budgeted: bool) -> Node:
+    def _reset_in(self, tier: Sequence[Node], progress: Progress) -> float | None:
+        """As far as waiting is the question: of this tier, if a lower one could answer, else of all."""
+        lower = self._has_usable(_others(progress, tier), progress)
+        return self._picker.first_reset(tier if lower else progress.nodes(), progress)
+
+    def _has_usable(self, nodes: Iterable[Node], progress: Progress) -> bool:
+        return any(self._picker.usable(node, progress) for node in progress.unasked(nodes))
+
+    async def _may_retry(self, move: Move, progress: Progress) -> bool:
+        """Whether there is a place in the budget. Healthy siblings are worth waiting for one."""
+
+        def hopeful() -> bool:
+            return any(
+                not node.ejection.streak and self._picker.usable(node, progress)
+                for node in progress.unasked(progress.nodes())
+            )
+
+        remaining = progress.expires_at - asyncio.get_running_loop().time()
+        return await self.retries.place(min(remaining / 2, _LONGEST_TURN), hopeful if move is Move.SIBLING else _never)
+
+    async def _follow(
+        self, move: Move, node: Node, progress: Progress, *, budgeted: bool
+    ) -> tuple[Node, QuotaDomain] | None:
+        """Whom to ask next, when it is time; `None` = nobody can be asked within the deadline any more."""
+        found: tuple[Node, QuotaDomain] | float = 0.0
         try:
             if move is Move.SAME:
+                progress.repeats += 1
                 pause = backoff(progress.attempts, jitter=self._rng())
-                await asyncio.sleep(max(pause, self._rests(node, progress)))
-                return node
+                await asyncio.sleep(max(pause, self._picker.wait(node, progress)))
+                if not node.drained:
+                    found = node, self._picker.book(node, progress)
+                    return found
             if move is Move.WAIT:
                 progress.waits += 1
-                await asyncio.sleep(self._first_reset(progress) or 0.0)
+                await asyncio.sleep(self._reset_in(progress.tier_of(node), progress) or 0.0)
                 progress.asked.clear()
-            return self._pick(progress)
-        except BaseException:
-            if budgeted:
-                self.budget.release()
-            raise
-
-    def _pick(self, progress: _Progress) -> Node:
-        """The least busy usable node of the best tier; when none is usable, the one that will be first."""
-        fresh = [node for node in self.nodes if node not in progress.asked] or list(self.nodes)
-        usable = [node for node in fresh if self._usable(node, progress)]
-        progress.skipped = "" if len(usable) == len(self.nodes) else self._why_skipped(progress)
-        if not usable:
-            return min(fresh, key=lambda node: (node.drained, max(node.off_for(), self._rests(node, progress))))
-        tier = min(node.spec.priority for node in usable)
-        return min(
-            (node for node in usable if node.spec.priority == tier),
-            key=lambda node: ((node.in_flight + 1) / node.spec.weight, self._rng()),
-        )
-
-    def _why_skipped(self, progress: _Progress) -> str:
-        """For the flight recorder: who was out of the question, and why."""
-        reasons = ((node.name, self._objection(node, progress)) for node in self.nodes)
-        return " ".join(f"{name}={reason}" for name, reason in reasons if reason)
-
-    def _objection(self, node: Node, progress: _Progress) -> str:
-        if not node.up:
-            return "drained" if node.drained else "off"
-        if self._rests(node, progress):
-            return "cooling"
-        return "asked" if node in progress.asked else ""
-
-    def _rests(self, node: Node, progress: _Progress) -> float:
-        return self.cooldowns.rests(node.domain(progress.call))
-
-    def _usable(self, node: Node, progress: _Progress) -> bool:
-        return node.up and not self._rests(node, progress)
-
-    def _first_reset(self, progress: _Progress) -> float | None:
-        rests = [self._rests(node, progress) for node in self.nodes if node.up]
-        return min(rests) if rests and all(rests) else None
+            found = await self._picker.find(progress)
+            return None if isinstance(found, float) else found
+        finally:
+            if budgeted and isinstance(found, float):
+                self.retries.release()
 
     async def aclose(self) -> None:
         """Close every node's clients."""
+        self.watch.close()
         async with AsyncExitStack() as stack:
-            for node in self.nodes:
+            for node in (*self.nodes, *self._retired):
                 stack.push_async_callback(node.aclose)
 
     def __repr__(self) -> str:
         up = sum(node.up for node in self.nodes)
         return f"<Pool nodes={up}/{len(self.nodes)} up in_flight={self.in_flight}>"
+
+
+def _ended(attempt: Attempt, progress: Progress, release: Callable[..., None] | None = None) -> PoolResult:
+    return PoolResult(attempt, progress.attempts, release or _nothing, tuple(progress.trail), progress.model)
+
+
+def _request_id(attempt: Attempt) -> str | None:
+    """What the upstream calls its answer, if that is a name and not a text."""
+    given = next((value for name, value in attempt.headers if name in _REQUEST_IDS), None)
+    return given if given is not None and _NAME.fullmatch(given) else None
+
+
+def _others(progress: Progress, tier: Sequence[Node]) -> Iterator[Node]:
+    return (node for node in progress.nodes() if node not in tier)
+
+
+_NO_CALL = Call("GET", "/")
+"""Without credentials of its own: the quota is the node's."""
 
 
 def _still_cooling(reset_in: float) -> Attempt:
@@ -257,11 +361,10 @@ def _still_cooling(reset_in: float) -> Attempt:
     )
 
 
-def _request_id(attempt: Attempt) -> str | None:
-    """What the upstream calls its answer, if that is a name and not a text."""
-    given = next((value for name, value in attempt.headers if name in _REQUEST_IDS), None)
-    return given if given is not None and _NAME.fullmatch(given) else None
+def _never() -> bool:
+    """There is nobody worth waiting for."""
+    return False
 
 
-def _nothing() -> None:
+def _nothing(_: Outcome | None = None) -> None:
     """There is no node to release."""

@@ -1,16 +1,15 @@
-"""Which model was asked for, and how many tokens were counted? Read from the bytes, without parsing them.
+"""How many tokens did the upstream count, and how much has gone by? Read from the bytes, without parsing them.
 
-What is looked for stands in no string of a JSON document: quotes are escaped there. So the first `"model":"` of a
-request is a key, and the last `"usage":{` of an answer is one too.
+What is looked for stands in no string of a JSON document: quotes are escaped there. So the last `"usage"` of an answer
+is a key.
 """
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["Flow", "model_in", "tokens_in"]
+__all__ = ["Flow", "tokens_in"]
 
-_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,128})"')
 _NEAR = 4096
 """Bytes at either end of a body."""
 _USUAL = re.compile(
@@ -43,17 +42,6 @@ class Flow:
         """Input and output, if the stream has said so at its end. The tail is forgotten: it is content."""
         tail, self.tail, self.tail_before = b"".join([*self.tail_before, *self.tail]), [], []
         return tokens_in(tail)
-
-
-def model_in(body: bytes) -> str | None:
-    """The model that a request's body names; `None` when it names none near its ends, or is no JSON.
-
-    Only the ends are looked at: a prompt of a megabyte stands in between.
-    """
-    if body[:1] != b"{":
-        return None
-    found = _MODEL.search(body, 0, _NEAR) or _MODEL.search(body, max(0, len(body) - _NEAR))
-    return found[1].decode("utf-8", "replace") if found else None
 
 
 def tokens_in(body: bytes) -> tuple[int | None, int | None]:

@@ -81,7 +81,7 @@ FAMILIES: Final = (
     Family("phase1_retry_budget_exhausted", "counter", "Retries that the budget refused"),
     Family("phase1_breaker_state", "gauge", "1 for the state that a breaker is in", ("scope", "state"), merge="max"),
     Family("phase1_breaker_transitions", "counter", "Changes of a breaker", ("scope", "to")),
-    Family("phase1_node_healthy", "gauge", "Whether a node is up", ("node",), merge="max"),
+    Family("phase1_node_healthy", "gauge", "Whether a node is up and not ejected", ("node",), merge="max"),
     Family(
         "phase1_request_stage_duration_seconds",
         "histogram",

@@ -118,7 +118,7 @@ def _nodes(numbers: Numbers, pool: Pool) -> None:
     for node in pool.nodes:
         numbers["phase1_pool_requests_in_flight"][node.name,] = float(node.in_flight)
         numbers["phase1_pool_capacity_requests"][node.name,] = float(node.capacity)
-        numbers["phase1_node_healthy"][node.name,] = float(node.up)
+        numbers["phase1_node_healthy"][node.name,] = float(node.available)
 
 
 def merged(live: Iterable[Numbers], gone: Iterable[Numbers] = ()) -> Numbers:

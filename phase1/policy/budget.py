@@ -23,12 +23,16 @@ class RetryBudget:
         self.exhausted = 0
         """How often a retry was refused."""
 
+    def has_place(self, *, requests_in_flight: int) -> bool:
+        """Whether `acquire` would succeed now."""
+        return self.in_flight < max(self._min_concurrency, int(self._max_rate * requests_in_flight))
+
     def acquire(self, *, requests_in_flight: int) -> bool:
         """Take a place, or say no. Whoever got one must `release` it exactly once.
 
         `requests_in_flight` counts first attempts only, else the bound would be `max_rate / (1 - max_rate)`.
         """
-        if self.in_flight >= max(self._min_concurrency, int(self._max_rate * requests_in_flight)):
+        if not self.has_place(requests_in_flight=requests_in_flight):
             self.exhausted += 1
             return False
         self.in_flight += 1

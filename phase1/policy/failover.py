@@ -2,7 +2,8 @@
 
 One attempt counts against `max_attempts` whatever it cost. A retry that the upstream may have to pay for needs the
 budget (`policy.budget`); an attempt that was never sent is free of it. The same node is never asked again on silence:
-a node that has gone quiet is busy with the first copy. (RESILIENCE §1 and §4.)
+a node that has gone quiet is busy with the first copy. Nodes of equal priority are a tier, and it is used up first: a
+sibling, else the same node once more, and only then a node of a lower tier. (RESILIENCE §1 and §4.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ __all__ = ["Move", "Situation", "backoff", "costs_budget", "next_move"]
 _BACKOFF_BASE = 0.5
 _BACKOFF_MAX = 8.0
 _MAX_WAITS = 2
+_SHORT_WAIT = 5.0
+"""Seconds that a better tier's quota is waited for while a lower tier could answer."""
 _SILENT = frozenset({Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.TIMEOUT})
 
 
@@ -25,6 +28,7 @@ class Move(Enum):
 
     STOP = auto()
     SIBLING = auto()
+    """Another node: the best one that has not been asked."""
     SAME = auto()
     WAIT = auto()
 
@@ -33,9 +37,11 @@ class Move(Enum):
 class Situation:
     """What is known after a failed attempt.
 
-    `sibling`: another node, up and not cooling, has not been asked yet. `node_usable`: the node that failed is still
-    switched on; `node_rests`: seconds until it may be asked again. `reset_in`: the same for the first of all nodes that
-    are switched on, `None` when one of them need not wait. `remaining`: seconds to the deadline.
+    `sibling`: another node of this tier, up and not cooling, has not been asked yet; `lower`: one of a lower tier.
+    `node_usable`: the node that failed is still switched on; `node_rests`: seconds until it may be asked again;
+    `repeated`: it has been asked twice. `reset_in`: seconds until the first of all nodes that are switched on may be
+    asked again, while a lower tier is left: of this tier's; `None` when one of them need not wait. `remaining`: seconds
+    to the deadline.
     """
 
     kind: Kind
@@ -48,6 +54,8 @@ class Situation:
     node_rests: float
     reset_in: float | None
     remaining: float
+    lower: bool = False
+    repeated: bool = False
 
 
 def next_move(now: Situation) -> Move:
@@ -57,10 +65,10 @@ def next_move(now: Situation) -> Move:
     if now.sibling:
         return Move.SIBLING
     if now.failover is Failover.OTHER_DOMAIN:
-        return _wait_for_quota(now)
-    if now.kind in _SILENT or not now.node_usable or _comes_too_late(now):
-        return Move.STOP
-    return Move.SAME
+        return _after_throttling(now)
+    if _may_repeat(now) and not (now.lower and now.repeated):
+        return Move.SAME
+    return Move.SIBLING if now.lower else Move.STOP
 
 
 def _is_over(now: Situation) -> bool:
@@ -70,10 +78,16 @@ def _is_over(now: Situation) -> bool:
     return now.attempts >= min(allowed, now.max_attempts) or now.remaining <= 0
 
 
-def _wait_for_quota(now: Situation) -> Move:
+def _after_throttling(now: Situation) -> Move:
+    if now.lower and (now.reset_in is None or now.reset_in > _SHORT_WAIT):
+        return Move.SIBLING
     if now.reset_in is None or now.waits >= _MAX_WAITS or now.reset_in >= now.remaining:
-        return Move.STOP
+        return Move.SIBLING if now.lower else Move.STOP
     return Move.WAIT
+
+
+def _may_repeat(now: Situation) -> bool:
+    return now.kind not in _SILENT and now.node_usable and not _comes_too_late(now)
 
 
 def _comes_too_late(now: Situation) -> bool:

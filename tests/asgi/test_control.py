@@ -141,12 +141,20 @@ def test_hundredths_are_exact_enough() -> None:
         assert bench.manager.canary.percent == percent
 
 
-def test_closed_pool_has_no_node_to_drain() -> None:
+def test_pool_that_is_off_has_no_node_to_drain() -> None:
     """And says so."""
+    bench = Bench(enable_llm_pool=False)
+    control = Control(bench.manager, Monitor(bench.manager))
+    with pytest.raises(BadWish, match="there are no nodes"):
+        control.apply({"drain": "default"}, by="a test")
+
+
+def test_node_can_be_drained_before_the_pool_opens() -> None:
+    """The first request does not go there."""
     bench = Bench()
     control = Control(bench.manager, Monitor(bench.manager))
-    with pytest.raises(BadWish, match="there are no nodes, the pool is not open"):
-        control.apply({"drain": "default"}, by="a test")
+    (change,) = control.apply({"drain": "default"}, by="a test")["changes"]
+    assert (change["from"], change["to"]) == ("default not open", "default drained")
 
 
 @pytest.mark.parametrize(

@@ -378,7 +378,8 @@ def test_every_prometheus_name_exists() -> None:
 def test_codes_are_those_that_are_raised() -> None:
     """The table of codes."""
     told = {row[0].strip("`") for row in INTEGRATION.table("code")}
-    raised = {exceptions.QueueFull, exceptions.QueueTimeout, exceptions.CircuitOpen, exceptions.PoolClosed}
+    refusals = (exceptions.QueueFull, exceptions.QueueTimeout, exceptions.CircuitOpen, exceptions.NoNode)
+    raised = {*refusals, exceptions.PoolClosed}
     assert told == {cls.code for cls in raised}
 
 

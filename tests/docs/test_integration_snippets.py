@@ -371,3 +371,14 @@ async def test_a_client_with_its_own_http_client_is_left_alone(
         assert (await ask(served)).status_code == httpx.codes.OK
         assert (await served.metrics())["calls"] == {"ok": 1}
     assert any(re.search(r"its own http_client= \(\w+\) is left alone", line) for line in caplog.messages)
+
+
+@OFF_AND_ON
+async def test_balancer_and_pool_answer(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """Whatever the toggle says."""
+    upstream.reply("hi", times=None)
+    async with run("balancer", pool=pool, LLM_MODEL="gpt-4o-mini") as served:
+        assert (await ask(served)).json() == ["hi", "hi"]
+        status = (await served.http.get("/status")).json()
+    assert [node["name"] for node in status["balancer"]["nodes"]] == ["primary", "secondary"]
+    assert status["pool"]["calls"] == {"ok": 1}

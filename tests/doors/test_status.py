@@ -53,6 +53,8 @@ def test_node_is_shown_without_its_secrets() -> None:
             "region": "eu",
             "quota_domain": "team",
             "models": {"m": "n"},
+            "rpm": None,
+            "tpm": None,
         }
     ]
 

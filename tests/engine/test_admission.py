@@ -260,3 +260,91 @@ async def test_two_drains_both_end(counter: Counter) -> None:
     assert await counter.admission.drain(timeout=1.0) is False
     await counter.leave()
     assert await patient is True
+
+
+# -- a capacity that changes, and waits that are too long
+
+
+async def test_more_places_are_handed_to_those_who_wait(counter: Counter) -> None:
+    """In their turn, at once."""
+    tasks = [counter.call(str(number), f"k{number}") for number in range(4)]
+    await settled()
+    counter.admission.resize(3)
+    await settled()
+    assert (counter.order, counter.numbers) == (["0", "1", "2"], (3, 1))
+    counter.admission.resize(9)
+    await asyncio.gather(*tasks)
+    assert counter.numbers == (4, 0)
+    assert not counter.admission.busy
+
+
+async def test_fewer_places_are_reached_as_calls_leave() -> None:
+    """Nobody is thrown out; there is always one place."""
+    counter = Counter(capacity=3)
+    tasks = [counter.call(str(number)) for number in range(5)]
+    await settled()
+    counter.admission.resize(0)
+    await counter.leave()
+    assert (counter.numbers, counter.admission.capacity, counter.admission.busy) == ((2, 2), 1, True)
+    await counter.leave()
+    assert counter.numbers == (1, 2)
+    await counter.leave()
+    assert (counter.numbers, counter.order[-1]) == ((1, 1), "3")
+    await counter.leave()
+    await asyncio.gather(*tasks)
+
+
+async def pace(counter: Counter, seconds: float) -> list[asyncio.Task[None]]:
+    """A queue whose places become free every so often: now everybody knows how long a wait is."""
+    tasks = [counter.call(f"w{number}", "others") for number in range(40)]
+    await settled()
+    for _ in range(15):
+        await asyncio.sleep(seconds)
+        await counter.leave()
+    return tasks
+
+
+async def test_wait_that_would_be_too_long_is_refused_at_once(counter: Counter) -> None:
+    """With the time after which it is worth coming back."""
+    tasks = await pace(counter, 2.0)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(QueueTimeout, match="would take about 50 s, and there are 20 s") as caught:
+        await counter.admission.enter("others", timeout=20.0)
+    assert caught.value.retry_after == pytest.approx(50.0)
+    assert asyncio.get_running_loop().time() == started
+    for task in tasks:
+        task.cancel()
+
+
+async def test_wait_is_estimated_by_the_turns_of_the_key(counter: Counter) -> None:
+    """A new user is next but one, however long the others' line is."""
+    tasks = await pace(counter, 2.0)
+    newcomer = counter.call("new", "newcomer", timeout=5.0)
+    await settled()
+    assert not newcomer.done()
+    await counter.leave()
+    await counter.leave()
+    await newcomer
+    for task in tasks:
+        task.cancel()
+
+
+async def test_no_time_at_all_is_refused_at_once(counter: Counter) -> None:
+    """An answer would come too late."""
+    counter.call("a")
+    await settled()
+    with pytest.raises(QueueTimeout, match="there are 0 s"):
+        await counter.admission.enter("b", timeout=-1.0)
+
+
+async def test_full_queue_says_when_to_come_back() -> None:
+    """By the pace at which it moves."""
+    counter = Counter(queue_size=40)
+    tasks = await pace(counter, 2.0)
+    tasks += [counter.call(f"x{number}", "others") for number in range(16)]
+    await settled()
+    with pytest.raises(QueueFull) as caught:
+        await counter.admission.enter("others", timeout=LONG)
+    assert caught.value.retry_after == pytest.approx(82.0)
+    for task in tasks:
+        task.cancel()

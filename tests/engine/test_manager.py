@@ -13,7 +13,7 @@ import pytest
 from phase1.engine.call import Answer, Call
 from phase1.engine.manager import reporting
 from phase1.engine.transport import Broken, NeverSent
-from phase1.events import BreakerChanged, CallFinished, NodeChanged, Rejected, Routed
+from phase1.events import BreakerChanged, CallFinished, Rejected, Routed
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, QueueFull, QueueTimeout, Refused, UpstreamError
 from phase1.policy.breaker import BreakerMode, BreakerState
 from phase1.policy.classify import Kind, Outcome
@@ -346,7 +346,7 @@ async def test_bug_of_ours_counts_and_holds_nothing(make_manager: MakeManager) -
     await manager.start()
     pool = manager.bindings.current().pool
     assert pool is not None
-    pool._rng = lambda: 1 / 0
+    pool._picker._clock = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         await manager.send(CHAT)
     assert (counted(manager), held(manager), finished(manager)) == ((1, 1), (0, 0, 0, 0), ["bug"])
@@ -541,21 +541,3 @@ async def test_refusal_is_told_by_its_name(make_manager: MakeManager) -> None:
         await manager.send(CHAT)
     manager.bindings.current().admission.in_flight = 0
     assert [event.refusal for event in manager.of(CallFinished)] == [None, None, None, "QueueFull"]  # type: ignore[attr-defined]
-
-
-async def test_operator_drains_and_revives_a_node(make_manager: MakeManager) -> None:
-    """It is told once, and an unknown name is an error."""
-    manager = make_manager(Providers(a=[whole()], b=[whole()]))
-    with pytest.raises(KeyError):
-        manager.drain("a")  # the pool is not open yet
-    await manager.start()
-    assert (manager.drain("a"), manager.drain("a")) == (True, False)
-    await manager.send(CHAT)
-    assert manager.providers.asked == ["b"]
-    assert (manager.revive("a"), manager.revive("a")) == (True, False)
-    assert [(event.node, event.up, event.kind) for event in manager.of(NodeChanged)] == [  # type: ignore[attr-defined]
-        ("a", False, "drained"),
-        ("a", True, "revived"),
-    ]
-    with pytest.raises(KeyError):
-        manager.revive("c")

@@ -115,7 +115,7 @@ def test_without_a_map_the_body_is_not_even_read() -> None:
 def test_nodes_with_one_key_at_one_address_are_one_quota_domain() -> None:
     """Unless the configuration says otherwise."""
     first, second = node(spec(name="a")), node(spec(name="b"))
-    assert first.domain(CHAT) == second.domain(CHAT)
+    assert first.account(CHAT) == second.account(CHAT)
 
 
 @pytest.mark.parametrize(
@@ -123,22 +123,22 @@ def test_nodes_with_one_key_at_one_address_are_one_quota_domain() -> None:
 )
 def test_another_key_address_or_name_is_another_quota_domain(change: dict[str, str]) -> None:
     """Local servers often share a dummy key and no quota."""
-    assert node(spec(**change)).domain(CHAT) != node().domain(CHAT)
+    assert node(spec(**change)).account(CHAT) != node().account(CHAT)
 
 
 def test_configured_quota_domain_joins_nodes() -> None:
     """Two keys of one organisation."""
     first, second = node(spec(api_key="k1", quota_domain="org")), node(spec(api_key="k2", quota_domain="org"))
-    assert first.domain(CHAT) == second.domain(CHAT) == "org"
+    assert first.account(CHAT) == second.account(CHAT) == "org"
 
 
 def test_key_that_came_with_the_call_is_its_own_quota_domain() -> None:
     """One user's 429 rests nobody else; the key itself cannot be read from it."""
     keyless = node(spec(api_key=""))
     mine, yours = (Call("POST", "/x", credentials=[("authorization", f"Bearer {who}")]) for who in ("mine", "yours"))
-    assert keyless.domain(mine) != keyless.domain(yours)
-    assert keyless.domain(mine) == keyless.domain(mine)
-    assert "mine" not in keyless.domain(mine)
+    assert keyless.account(mine) != keyless.account(yours)
+    assert keyless.account(mine) == keyless.account(mine)
+    assert "mine" not in keyless.account(mine)
 
 
 # -- off and on
@@ -231,23 +231,3 @@ def test_repr_tells_live_state_and_no_secret(clock: Clock) -> None:
     request = shown.aim(call)
     told = f"{SPEC} {request} {call}"
     assert not any(secret in told for secret in ("sk-secret", "prompt", "theirs"))
-
-
-def test_drained_node_is_down_until_it_is_revived() -> None:
-    """By an operator; doing it twice is doing it once."""
-    drained = node()
-    assert drained.drain()
-    assert not drained.drain()
-    assert not drained.up
-    assert repr(drained) == "<Node n drained in_flight=0/2>"
-    assert drained.revive()
-    assert drained.up
-    assert not drained.revive()
-
-
-def test_revived_node_forgets_that_it_was_off(clock: Clock) -> None:
-    """The key has been mended: nobody waits for the clock."""
-    off = node(clock=clock)
-    off.switch_off()
-    assert off.revive()
-    assert off.up

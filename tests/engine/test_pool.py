@@ -15,8 +15,8 @@ from phase1.engine.pool import Pool, PoolResult
 from phase1.engine.transport import Broken, NeverSent
 from phase1.engine.transport.mock import MockResponse, MockTransport
 from phase1.events import AttemptFinished, Event, Events, NodeChanged
-from phase1.exceptions import NoNode
-from phase1.policy.classify import Kind
+from phase1.policy.balancer import balancer_of
+from phase1.policy.classify import Kind, Outcome
 
 from .providers import (
     CHAT,
@@ -39,7 +39,15 @@ from .upstream import chat_events, sse
 class Bench:
     """A pool in front of `providers`, on virtual time. `luck` is what the random generator returns."""
 
-    def __init__(self, providers: Providers, *, luck: float = 0.0, nodes: list[Node] | None = None) -> None:
+    def __init__(
+        self,
+        providers: Providers,
+        *,
+        luck: float = 0.0,
+        nodes: list[Node] | None = None,
+        strategy: str = "least_busy",
+        max_attempts: int = 3,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.providers = providers
         self.luck = luck
@@ -47,8 +55,9 @@ class Bench:
         self.pool = Pool(
             nodes or providers.nodes(self.loop.time),
             clocks=Clocks(first_token=30.0, idle=20.0),
-            max_attempts=3,
+            max_attempts=max_attempts,
             events=Events(self),
+            balancer=balancer_of(strategy, rng=lambda: self.luck),
             rng=lambda: self.luck,
             clock=self.loop.time,
         )
@@ -57,15 +66,35 @@ class Bench:
     def on_event(self, event: Event, /) -> None:
         self.told.append(event)
 
-    async def send(self, call: Call = CHAT, *, within: float = 55.0) -> PoolResult:
+    async def send(self, call: Call = CHAT, *, within: float = 55.0, key: str | None = None) -> PoolResult:
         """One call; whatever it came to is released, and nothing may be held any more."""
         self.started = self.loop.time()
-        result = await self.pool.send(call, expires_at=self.started + within)
+        result = await self.pool.send(call, expires_at=self.started + within, key=key)
         if result.attempt.stream is not None:
             await AnswerStream(result.attempt.stream, lambda _: None).aclose()
         result.release()
         self.check()
         return result
+
+    async def read(self, *, within: float = 55.0) -> Kind:
+        """One streamed call, read to its end: what it came to."""
+        result = await self.pool.send(STREAMED_CHAT, expires_at=self.loop.time() + within)
+        outcome = result.attempt.outcome
+        if result.attempt.stream is None:
+            result.release()
+        else:
+            outcomes: list[Outcome] = []
+            stream = AnswerStream(result.attempt.stream, outcomes.append)
+            async for _ in stream:
+                pass
+            (outcome,) = outcomes
+            result.release(outcome)
+        self.check()
+        return outcome.kind
+
+    def moves(self, node: str) -> list[tuple[bool, str]]:
+        """How a node went and came back."""
+        return [(event.up, event.kind) for event in self.told if isinstance(event, NodeChanged) and event.node == node]
 
     def check(self) -> None:
         """Nothing is held."""
@@ -121,7 +150,7 @@ async def test_calls_go_to_the_least_busy_node() -> None:
 async def test_ties_are_broken_by_luck() -> None:
     """Idle nodes share the calls; none is the favourite."""
     bench = Bench(Providers(a=[whole()], b=[whole()]))
-    bench.pool._rng = iter([0.9, 0.1, 0.1, 0.9]).__next__
+    bench.pool._picker._balancer = balancer_of("least_busy", rng=iter([0.9, 0.1, 0.1, 0.9]).__next__)
     await bench.send()
     await bench.send()
     assert bench.providers.asked == ["b", "a"]
@@ -492,7 +521,7 @@ async def test_error_in_a_stream_about_the_rate_rests_its_quota_domain() -> None
     """By its code, as if it had been a 429."""
     bench = Bench(Providers(a=[streamed(sse({"error": {"code": "rate_limit_exceeded"}}))], b=[chat_stream()]))
     assert asked(await bench.send(STREAMED_CHAT), bench) == (Kind.OK, ["a", "b"])
-    assert bench.pool.cooldowns.rests(bench.pool.nodes[0].domain(CHAT)) == pytest.approx(5.0)
+    assert bench.pool.cooling_for(bench.pool.nodes[0]) == pytest.approx(5.0)
 
 
 # -- cancellation
@@ -556,12 +585,12 @@ async def test_closing_closes_every_node() -> None:
 
 
 async def test_repr_tells_live_state() -> None:
-    """Nodes that are up, calls in flight; and the pool's capacity is its nodes'."""
+    """Nodes that are up, calls in flight; and the pool's capacity is theirs."""
     bench = Bench(Providers(a=[status(401)], b=[after(5.0, whole())]))
     task = asyncio.create_task(bench.send())
     await asyncio.sleep(1.0)
     assert repr(bench.pool) == "<Pool nodes=1/2 up in_flight=1>"
-    assert (bench.pool.in_flight, bench.pool.capacity) == (1, 2000)
+    assert (bench.pool.in_flight, bench.pool.capacity) == (1, 1000)
     await task
     assert repr(bench.pool) == "<Pool nodes=1/2 up in_flight=0>"
 
@@ -610,19 +639,10 @@ async def test_failed_attempt_knows_the_upstreams_request_id(headers: dict[str, 
     assert attempt.server == "a.test"
 
 
-async def test_drained_pool_refuses() -> None:
-    """Nobody is asked, not even the node that would be free first."""
-    bench = Bench(Providers(a=[whole()]))
-    bench.pool.nodes[0].drain()
-    with pytest.raises(NoNode, match="drained"):
-        await bench.send()
-    assert bench.providers.asked == []
-
-
-async def test_drained_node_is_asked_after_all_others() -> None:
-    """Another one that is off is better: an operator has not forbidden it."""
-    bench = Bench(Providers(a=[whole()], b=[whole()]))
-    bench.pool.nodes[0].drain()
-    bench.pool.nodes[1].switch_off()
-    await bench.send()
-    assert bench.providers.asked == ["b"]
+async def test_node_that_rests_or_is_ejected_is_named_so() -> None:
+    """By its own wish, or because it fails."""
+    bench = Bench(Providers(a=[whole()], b=[whole()], c=[whole()]))
+    bench.pool.nodes[0].rest(60.0)
+    bench.pool.nodes[1].ejection.until = bench.loop.time() + 60.0
+    (attempt,) = (await bench.send()).trail
+    assert (attempt.node, attempt.skipped) == ("c", "a=resting b=ejected")

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase1.policy.cooldown import Cooldowns
+from phase1.policy.cooldown import Cooldown
 
 
 class Rests:
-    """Cooldowns on a clock that only moves when told to. `luck` is the jitter: 1.0 is the whole 10 %."""
+    """A cooldown on a clock that only moves when told to. `luck` is the jitter: 1.0 is the whole 10 %."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.luck = 0.0
-        self.cooldowns = Cooldowns(rng=lambda: self.luck, clock=lambda: self.now)
+        self.cooldown = Cooldown()
 
-    def hit(self, retry_after: float | None, domain: str = "d") -> float:
+    def hit(self, retry_after: float | None) -> float:
         """A 429, and how long the domain rests now."""
-        self.cooldowns.throttled(domain, retry_after=retry_after)
-        return self.cooldowns.rests(domain)
+        self.cooldown.throttled(self.now, retry_after=retry_after, jitter=self.luck)
+        return self.rest
+
+    @property
+    def rest(self) -> float:
+        """Seconds that are left."""
+        return self.cooldown.rests(self.now)
 
 
 @pytest.fixture
@@ -32,18 +35,17 @@ def rests() -> Rests:
 
 
 def test_domain_that_was_never_throttled_does_not_rest(rests: Rests) -> None:
-    """And one that rests leaves the others alone."""
-    rests.hit(10.0, "other")
-    assert rests.cooldowns.rests("d") == 0.0
+    """It may be asked at once."""
+    assert rests.rest == 0.0
 
 
 def test_rest_is_what_the_upstream_asks_for(rests: Rests) -> None:
     """It passes with the clock and ends at 0."""
     assert rests.hit(10.0) == 10.0
     rests.now += 4.0
-    assert rests.cooldowns.rests("d") == 6.0
+    assert rests.rest == 6.0
     rests.now += 100.0
-    assert rests.cooldowns.rests("d") == 0.0
+    assert rests.rest == 0.0
 
 
 @pytest.mark.parametrize(("asked", "rest"), [(0.0, 0.5), (0.1, 0.5), (0.5, 0.5), (300.0, 300.0), (86_400.0, 300.0)])
@@ -95,17 +97,10 @@ def test_answer_makes_the_next_unknown_rest_short_again(rests: Rests) -> None:
     """But it does not end a rest that goes on."""
     rests.now += rests.hit(None)
     rests.hit(None)
-    rests.cooldowns.succeeded("d")
-    assert rests.cooldowns.rests("d") == 10.0
+    rests.cooldown.succeeded()
+    assert rests.rest == 10.0
     rests.now += 10.0
     assert rests.hit(None) == 5.0
-
-
-def test_answer_of_another_domain_changes_nothing(rests: Rests) -> None:
-    """Each domain has its own streak."""
-    rests.now += rests.hit(None)
-    rests.cooldowns.succeeded("other")
-    assert rests.hit(None) == 10.0
 
 
 def test_rest_that_is_known_does_not_lengthen_the_unknown_ones(rests: Rests) -> None:
@@ -114,25 +109,12 @@ def test_rest_that_is_known_does_not_lengthen_the_unknown_ones(rests: Rests) -> 
     assert rests.hit(None) == 5.0
 
 
-def test_domains_that_come_with_requests_are_forgotten(rests: Rests) -> None:
-    """Ten thousand keys leave no ten thousand entries; whoever still rests is kept."""
-    rests.hit(300.0, "kept")
-    rests.hit(None, "kept too")
-    for number in range(10_000):
-        rests.hit(None, f"key{number}")
-        rests.now += 0.01
-    known = rests.cooldowns._until.keys() | rests.cooldowns._streaks.keys()
-    assert len(known) < 1100
-    assert rests.cooldowns.rests("kept") == pytest.approx(200.0)
-    assert "kept too" not in known
-
-
-def test_clock_is_the_monotonic_one_by_default() -> None:
-    """The wall clock may be set back."""
-    cooldowns = Cooldowns(rng=lambda: 0.0)
-    before = monotonic()
-    cooldowns.throttled("d", retry_after=100.0)
-    assert 99.0 < cooldowns.rests("d") <= 100.0 + (before - monotonic()) + 1.0
+def test_cleared_rest_is_over(rests: Rests) -> None:
+    """And the next one of unknown length is the first again."""
+    rests.hit(None)
+    rests.cooldown.clear()
+    assert rests.rest == 0.0
+    assert rests.hit(None) == 5.0
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(0, 1e6), st.floats(0, 100), st.booleans()), max_size=30))
@@ -142,7 +124,7 @@ def test_rest_never_shrinks_and_never_exceeds_its_bound(hits: list[tuple[float |
     rests.luck = 0.999
     for retry_after, pause, answered in hits:
         if answered:
-            rests.cooldowns.succeeded("d")
+            rests.cooldown.succeeded()
         rest = rests.hit(retry_after)
         assert 0.0 < rest <= 330.0
         assert rests.now + rest >= until - 1e-6

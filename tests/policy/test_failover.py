@@ -131,6 +131,50 @@ def test_rate_limit_is_not_tried_at_a_node_that_was_asked_already() -> None:
     assert next_move(after(Kind.RATE_LIMIT, reset_in=None)) is Move.STOP
 
 
+# -- a lower tier
+
+
+@pytest.mark.parametrize("kind", SAME_NODE)
+def test_tier_is_used_up_before_the_next_one(kind: Kind) -> None:
+    """A sibling at once, else the same node once more, and only then a lower tier."""
+    assert next_move(after(kind, sibling=True, lower=True)) is Move.SIBLING
+    assert next_move(after(kind, lower=True)) is Move.SAME
+    assert next_move(after(kind, lower=True, repeated=True, attempts=2, max_attempts=4)) in {Move.SIBLING, Move.STOP}
+    assert next_move(after(kind, repeated=True, attempts=2, max_attempts=2)) is Move.STOP
+
+
+def test_lower_tier_follows_the_second_failure() -> None:
+    """Of a server that fails."""
+    assert next_move(after(Kind.SERVER_ERROR, lower=True, repeated=True, attempts=2)) is Move.SIBLING
+
+
+@pytest.mark.parametrize("kind", SILENT)
+def test_lower_tier_is_asked_at_once_after_silence(kind: Kind) -> None:
+    """The same node never."""
+    assert next_move(after(kind, lower=True)) is Move.SIBLING
+
+
+def test_lower_tier_is_asked_when_the_node_is_off() -> None:
+    """Or rests for too long."""
+    assert next_move(after(Kind.NODE_REFUSED, lower=True, node_usable=False)) is Move.SIBLING
+    assert next_move(after(Kind.SERVER_ERROR, lower=True, node_rests=60.0, remaining=10.0)) is Move.SIBLING
+
+
+@pytest.mark.parametrize(
+    ("facts", "move"),
+    [
+        ({"reset_in": 5.0}, Move.WAIT),
+        ({"reset_in": 5.1}, Move.SIBLING),
+        ({"reset_in": None}, Move.SIBLING),
+        ({"reset_in": 2.0, "waits": 2}, Move.SIBLING),
+        ({"reset_in": 2.0, "remaining": 1.0}, Move.SIBLING),
+    ],
+)
+def test_quota_of_a_better_tier_is_waited_for_shortly(facts: dict[str, object], move: Move) -> None:
+    """Up to five seconds, twice; the lower tier is a degraded answer."""
+    assert next_move(after(Kind.RATE_LIMIT, lower=True, **facts)) is move
+
+
 # -- cost and pauses
 
 
@@ -154,6 +198,8 @@ def test_pause_is_full_jitter_over_a_doubling_range(attempts: int, longest: floa
     max_attempts=st.integers(1, 5),
     waits=st.integers(0, 3),
     sibling=st.booleans(),
+    lower=st.booleans(),
+    repeated=st.booleans(),
     node_usable=st.booleans(),
     node_rests=st.floats(0, 100),
     reset_in=st.none() | st.floats(0, 100),
@@ -167,7 +213,7 @@ def test_laws_of_the_next_move(kind: Kind, **facts: object) -> None:
         assert now.attempts < now.max_attempts
         assert now.remaining > 0
         assert kind in RETRIED
-    assert (move is Move.SIBLING) <= now.sibling
+    assert (move is Move.SIBLING) <= (now.sibling or now.lower)
     assert (move is Move.WAIT) <= (
         kind is Kind.RATE_LIMIT and now.reset_in is not None and now.reset_in < now.remaining
     )

@@ -66,15 +66,12 @@ TODAY = "not available in this version; allowed:"
         ("REDIS_URL=http://cache", REDIS_URL),
         ("REDIS_URL=unix://", REDIS_URL),
         ("LLM_STATE_URL=file:///", STATE_URL),
-        ("AUTO_SCALING=true", f"{TODAY} false"),
-        ("ENABLE_LOAD_BALANCER=true", f"{TODAY} false"),
         ("LLM_AUTO_ROLLOUT=true", f"{TODAY} false"),
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
         ("LLM_STATE_URL=file:///run/phase1", f"{TODAY} memory:"),
         ("LLM_STATE_URL=redis://cache", f"{TODAY} memory:"),
-        ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=3", f"{TODAY} not set"),
         ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=0", "must be more than 0"),
     ],
 )
@@ -115,11 +112,11 @@ def test_secrets_are_not_repeated(
 
 def test_all_problems_are_in_one_line(env: Callable[..., None], load_error: Callable[..., str]) -> None:
     """Nobody starts the app five times to learn of five mistakes."""
-    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", AUTO_SCALING="true", LLM_ADMIN_TOKEN="short")
+    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", LLM_AUTO_ROLLOUT="true", LLM_ADMIN_TOKEN="short")
 
     assert load_error() == (
         "LLM_CANARY_PERCENT=101: must be between 0 and 100; LLM_POOL_SIZE=0: must be at least 1;"
-        " AUTO_SCALING=true: not available in this version; allowed: false;"
+        " LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false;"
         " LLM_ADMIN_TOKEN: must be at least 16 characters long"
     )
 
@@ -152,7 +149,7 @@ def test_no_context_hangs_on_the_error() -> None:
         ({"llm_queue_timeout": []}, "LLM_QUEUE_TIMEOUT=[]: must be a number, more than 0"),
         ({"enable_llm_pool": 7}, "ENABLE_LLM_POOL=7: must be true or false"),
         ({"enable_llm_pool": []}, "ENABLE_LLM_POOL=[]: must be true or false"),
-        ({"auto_scaling": True}, "AUTO_SCALING=true: not available in this version; allowed: false"),
+        ({"llm_auto_rollout": True}, "LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false"),
         ({"llm_model": 4}, "LLM_MODEL=4: must be text"),
         ({"log_level": 10}, "LOG_LEVEL=10: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         (

@@ -114,6 +114,34 @@ class TestList:
 
         assert only.api_key == SecretStr(SECRET)
 
+    def test_limits_are_shared(self) -> None:
+        """A node that leaves them out has those of its quota; another key, or other models, have their own."""
+        entries = (
+            node(rpm=60, tpm=6000),
+            node(name="b"),
+            node(name="c", api_key="other"),
+            node(name="d", models={"x": "y"}, rpm=7),
+            node(name="e", api_key="other", quota_domain="org", rpm=9),
+            node(name="f", quota_domain="org"),
+        )
+
+        found = Settings.load(llm_nodes=listed(*entries)).nodes()
+
+        assert [(one.rpm, one.tpm) for one in found] == [
+            (60, 6000),
+            (60, 6000),
+            (None, None),
+            (7, None),
+            (9, None),
+            (9, None),
+        ]
+
+    def test_the_files_that_the_nodes_depend_on(self) -> None:
+        """The list, and the file with the keys; none for the single node."""
+        assert Settings.load(openai_api_key="k").node_files() == []
+        assert Settings.load(llm_nodes=listed(NODE)).node_files() == [Path(".env.phase1")]
+        assert Settings.load(llm_nodes_file="n.toml").node_files() == [Path(".env.phase1"), Path("n.toml")]
+
     def test_the_single_node_is_not_beside_a_list(self, env: Callable[..., None]) -> None:
         """`OPENAI_API_KEY` may stay set for the legacy client."""
         env(OPENAI_API_KEY="sk-test", LLM_NODES=listed(NODE))
@@ -165,8 +193,23 @@ EITHER = "give either api_key or api_key_env"
         (listed(node(models={"gpt": " "})), 'node "a": models.gpt: must not be empty'),
         (listed(node(region="")), 'node "a": region: must not be empty'),
         (listed(node(apikey=SECRET)), 'node "a": apikey: unknown field'),
-        (listed(node(rpm=60)), 'node "a": rpm: not available in this version; leave it out'),
-        (listed(node(tpm="many")), 'node "a": tpm: not available in this version; leave it out'),
+        (listed(node(rpm=0)), 'node "a": rpm=0: must be at least 1'),
+        (listed(node(tpm="many")), 'node "a": tpm=many: must be one whole number, at least 1'),
+        (
+            listed(node(rpm=60, tpm=59)),
+            'node "a": tpm=59: must be at least rpm=60, for a request has a token',
+        ),
+        (
+            listed(node(rpm=60), node(name="b", rpm=61)),
+            'node "b": rpm=61: node "a" of the same quota has rpm=60; give both the same, or leave one out',
+        ),
+        (
+            listed(
+                node(quota_domain="org", tpm=100),
+                node(name="b", quota_domain="org", api_key="other", models={"x": "y"}, tpm=200),
+            ),
+            'node "b": tpm=200: node "a" of the same quota has tpm=100; give both the same, or leave one out',
+        ),
         (listed(node(api_key=None)), f'node "a": {EITHER}'),
         (listed(node(api_key_env="KEY_OF_A")), f'node "a": {EITHER}'),
         (

@@ -180,3 +180,24 @@ def observed(scope: dict[str, object]) -> bool:
     with phase1.stage("db_fetch"):
         pass
     return assert_type(phase1.is_internal(scope), bool)
+
+
+# Pools and balancers by themselves.
+
+
+async def balanced() -> None:
+    """The names of the migration guide."""
+    pool = await phase1.get_llm_pool(pool_size=10, connection_timeout=30.0)
+    async with pool.get_async_client() as client:
+        assert_type(client, phase1.LLMClient)
+    assert_type(await pool.get_metrics(), dict[str, object])
+    configs: list[dict[str, object]] = [{"pool_size": 8, "weight": 1.0, "name": "primary"}]
+    async with await phase1.get_load_balancer(
+        strategy=phase1.LoadBalanceStrategy.ADAPTIVE, pool_configs=configs, health_check_interval=10.0
+    ) as balancer:
+        async with await balancer.get_client(prefer_async=True) as one:
+            assert_type(await one.generate_response_async([{"role": "user", "content": "hello"}]), str)
+        assert_type(await balancer.get_status(), dict[str, object])
+    kept = phase1.get_async_llm_client(pool_size=10)
+    assert_type(await kept.generate_response_async([{"role": "user", "content": "hello"}]), str)
+    assert_type(kept.client, phase1.AsyncOpenAI)

@@ -225,6 +225,7 @@ function nodeState(node) {
   if (!("up" in node)) return chip("idle", "○", "not open");
   if (node.drained) return chip("warn", "■", "drained");
   if (!node.up) return chip("bad", "■", `off, ${seconds(node.off_for)} left`);
+  if (node.state && node.state !== "up") return chip("warn", "◐", node.state);
   if (node.cooling_for) return chip("warn", "◐", `rests ${seconds(node.cooling_for)}`);
   return chip("ok", "●", "up");
 }
