@@ -21,6 +21,7 @@ import typer
 
 from phase1.asgi.trial import start_server
 from phase1.chat.replay import open_replay
+from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
@@ -40,6 +41,8 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 replay --help  save the chat turns that the database did not take
   phase1 doctor .       what blocks the event loop of your app; reads only
   phase1 patch .        the edits that put phase1 into it; phase1 revert takes them out
+  phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
+  phase1 status         how a running app is; phase1 top is the same, live
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -48,10 +51,12 @@ _INTERRUPTED: Final = 130
 
 app = typer.Typer(
     help="A pool of LLM endpoints inside an existing FastAPI or Starlette app.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+add_to(app)
 
 
 @app.callback(invoke_without_command=True)
