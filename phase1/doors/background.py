@@ -17,6 +17,8 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary, WeakSet
 
+from phase1.exceptions import PoolClosed
+
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.engine.manager import Manager
@@ -113,4 +115,8 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 def close_with_loop(manager: Manager) -> None:
     """Have its connections on the running loop closed with the loop, if nobody has closed them before."""
-    _process.end_of(asyncio.get_running_loop()).managers.add(manager)
+    with contextlib.suppress(PoolClosed):  # the call itself is told
+        binding = manager.bindings.current()
+        if not binding.ends_with_loop:
+            _process.end_of(asyncio.get_running_loop()).managers.add(manager)
+            binding.ends_with_loop = True

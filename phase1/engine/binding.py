@@ -31,6 +31,8 @@ class Binding:
     admission: Admission
     legacy: Admission
     closed: bool = False
+    ends_with_loop: bool = False
+    """Whether somebody sees to it that it is closed together with its loop."""
     caretaker: Caretaker | None = None
 
     async def aclose(self, *, drain: float) -> None:

@@ -22,6 +22,7 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _NUMBER: Final = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
+_DIGITS: Final = 15
 _MINUTE: Final = 60.0
 _SHORTEST_RESET: Final = 0.05
 """A reset below this is rounded too much to tell a rate."""
@@ -58,7 +59,11 @@ def _allowance(field: Field, limit_name: str, remaining_name: str, reset_name: s
 
 
 def _number(text: str | None) -> float | None:
-    return float(text) if text and _NUMBER.fullmatch(text.strip()) else None
+    if not text:
+        return None
+    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS:  # nearly always
+        return float(text)
+    return float(text) if _NUMBER.fullmatch(text.strip()) else None
 
 
 def _seconds(text: str | None) -> float:
