@@ -12,12 +12,15 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from phase1.asgi.trial import start_server
+from phase1.chat.replay import open_replay
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
@@ -33,6 +36,7 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
+  phase1 replay --help  save the chat turns that the database did not take
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -144,6 +148,30 @@ async def _offload(*, port: int, serve: bool) -> int:
         else:
             stage.say("to try it in a browser: phase1 demo --offload --serve")
     return 1 if shown.broken else 0
+
+
+@app.command("replay")
+def replay_turns(
+    target: Annotated[str, typer.Argument(metavar="MODULE:STORE", help="The app's ChatStore: main:chat_store")],
+    file: Annotated[Path | None, typer.Argument(help="The dead-letter file.", show_default="the store's own")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Save the chat turns that the database did not take. Exit code 1: some are still in the file.
+
+    phase1 replay main:chat_store
+    """
+    raise typer.Exit(_run(_replay(target, file, as_json=as_json)))
+
+
+async def _replay(target: str, file: Path | None, *, as_json: bool) -> int:
+    replay = open_replay(target, file)
+    done = await replay.run()
+    if as_json:
+        typer.echo(json.dumps({"file": str(replay.letters.path), **asdict(done), "left": done.left}))
+    else:
+        typer.echo(f"{done.saved} saved, {done.failed} failed, {done.unreadable} unreadable: {replay.letters.path}")
+    return 1 if done.left else 0
 
 
 async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:

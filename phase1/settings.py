@@ -284,15 +284,17 @@ class Settings(BaseSettings):
     )
     llm_metrics_access: _Access = Field(default="auto", description="Metrics pages: auto or off.")
     llm_admin_access: _Access = Field(default="auto", description="Admin pages: auto or off.")
-    use_optimized_chat: bool = Field(default=True, description="The chat helpers' optimized way for chat endpoints.")
-    use_optimized_agent: bool = Field(
-        default=True, description="The chat helpers' optimized way for the conversation agent."
+    use_optimized_chat: bool = Field(
+        default=True,
+        description="false: chat endpoints with an optimized way (phase1.chat) go their own way all the same.",
     )
+    use_optimized_agent: bool = Field(default=True, description="The same for the endpoints of a conversation agent.")
     chat_history_limit_default: _Count = Field(
-        default=20, description="Messages of history that are fetched when the caller names no number; 1 or more."
+        default=20,
+        description="Entries of history that a prompt gets when the caller names no number; 1 or more.",
     )
     chat_history_limit_max: _Count = Field(
-        default=50, description="Messages of history that are fetched at most; 1 or more. It bounds the default too."
+        default=50, description="Entries of history that a prompt gets at most; 1 or more. It bounds the default too."
     )
     redis_url: _RedisUrl | None = Field(
         default=None, description="Redis of the task queue: redis://host:6379/0, rediss://host or unix:///path"
