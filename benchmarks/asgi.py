@@ -22,6 +22,7 @@ from starlette.routing import Route
 import phase1
 from benchmarks.bodies import ANSWER, MESSAGES, MODEL
 from benchmarks.clients.base import KEY, WrongAnswer
+from benchmarks.observing import observing
 
 __all__ = ["overhead"]
 
@@ -55,6 +56,7 @@ async def overhead(*, rounds: int, requests: int = 400) -> dict[str, list[dict[s
     return {
         "legacy": await _compare(_legacy_app(pooled=False), _legacy_app(pooled=True), rounds, requests),
         "pool": await _compare(_fastapi_app(), _fastapi_pooled(), rounds, requests),
+        "observing": observing(rounds=rounds),
         "pool-starlette": await _compare(_starlette_app(pooled=False), _starlette_app(pooled=True), rounds, requests),
     }
 

@@ -115,6 +115,7 @@ def _apps(results: Results) -> str:
         "legacy": "`ENABLE_LLM_POOL=false`: middleware + facade",
         "pool": "pool: middleware + portal + FastAPI dependency + selection",
         "pool-starlette": "pool: the same with `get_llm(request)` in Starlette",
+        "observing": "metrics and flight recorder, per LLM call",
     }
     metrics = ("without_us", "with_us", "added_us")
     lines = [

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from phase1.doors.pools import get_async_llm_client, get_llm_pool, get_load_balancer
     from phase1.doors.relay import relay
     from phase1.doors.sdk import AsyncOpenAI, OpenAI
+    from phase1.doors.stages import stage
+    from phase1.observe.otel import is_internal
     from phase1.settings import LoadBalanceStrategy, Settings
 
 __all__ = [
@@ -41,11 +43,13 @@ __all__ = [
     "get_load_balancer",
     "http_client",
     "install",
+    "is_internal",
     "iterate",
     "lifespan",
     "llm_for",
     "offload",
     "relay",
+    "stage",
 ]
 
 _HOMES = {
@@ -56,6 +60,7 @@ _HOMES = {
     "async_http_client": "phase1.doors.clients",
     "call": "phase1.doors.offload",
     "http_client": "phase1.doors.clients",
+    "is_internal": "phase1.observe.otel",
     "iterate": "phase1.doors.offload",
     "LLMClient": "phase1.doors.facade",
     "LLMManager": "phase1.doors.manager",
@@ -70,6 +75,7 @@ _HOMES = {
     "lifespan": "phase1.asgi.lifespan",
     "llm_for": "phase1.asgi.dependencies",
     "relay": "phase1.doors.relay",
+    "stage": "phase1.doors.stages",
 }
 
 

@@ -15,7 +15,7 @@ def main() -> int:
     try:
         from phase1.commands import app  # noqa: PLC0415 - needs the extra
     except ModuleNotFoundError as missing:
-        if missing.name not in _LIBRARIES:
+        if (missing.name or "").partition(".")[0] not in _LIBRARIES:
             raise
         print('phase1\'s command line needs: pip install "phase1[cli]"', file=sys.stderr)
         return 2

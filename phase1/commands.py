@@ -21,12 +21,14 @@ import typer
 
 from phase1.asgi.trial import start_server
 from phase1.chat.replay import open_replay
+from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
 from phase1.lab.result import broken_promises, document
 from phase1.offload.command import start_worker
+from phase1.patchkit.commands import register as register_patchkit
 
 __all__ = ["app"]
 
@@ -37,6 +39,10 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 demo --help    how
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
+  phase1 doctor .       what blocks the event loop of your app; reads only
+  phase1 patch .        the edits that put phase1 into it; phase1 revert takes them out
+  phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
+  phase1 status         how a running app is; phase1 top is the same, live
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -45,10 +51,12 @@ _INTERRUPTED: Final = 130
 
 app = typer.Typer(
     help="A pool of LLM endpoints inside an existing FastAPI or Starlette app.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+add_to(app)
 
 
 @app.callback(invoke_without_command=True)
@@ -93,6 +101,9 @@ def run_demo(
     raise typer.Exit(_run(_demo(plan, serve=serve, as_json=as_json)))
 
 
+register_patchkit(app)
+
+
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def run_app(
     context: typer.Context,
@@ -110,6 +121,30 @@ def run_app(
     except Phase1Error as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+@app.command("replay")
+def replay_turns(
+    target: Annotated[str, typer.Argument(metavar="MODULE:STORE", help="The app's ChatStore: main:chat_store")],
+    file: Annotated[Path | None, typer.Argument(help="The dead-letter file.", show_default="the store's own")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Save the chat turns that the database did not take. Exit code 1: some are still in the file.
+
+    phase1 replay main:chat_store
+    """
+    raise typer.Exit(_run(_replay(target, file, as_json=as_json)))
+
+
+async def _replay(target: str, file: Path | None, *, as_json: bool) -> int:
+    replay = open_replay(target, file)
+    done = await replay.run()
+    if as_json:
+        typer.echo(json.dumps({"file": str(replay.letters.path), **asdict(done), "left": done.left}))
+    else:
+        typer.echo(f"{done.saved} saved, {done.failed} failed, {done.unreadable} unreadable: {replay.letters.path}")
+    return 1 if done.left else 0
 
 
 @app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -148,30 +183,6 @@ async def _offload(*, port: int, serve: bool) -> int:
         else:
             stage.say("to try it in a browser: phase1 demo --offload --serve")
     return 1 if shown.broken else 0
-
-
-@app.command("replay")
-def replay_turns(
-    target: Annotated[str, typer.Argument(metavar="MODULE:STORE", help="The app's ChatStore: main:chat_store")],
-    file: Annotated[Path | None, typer.Argument(help="The dead-letter file.", show_default="the store's own")] = None,
-    *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Save the chat turns that the database did not take. Exit code 1: some are still in the file.
-
-    phase1 replay main:chat_store
-    """
-    raise typer.Exit(_run(_replay(target, file, as_json=as_json)))
-
-
-async def _replay(target: str, file: Path | None, *, as_json: bool) -> int:
-    replay = open_replay(target, file)
-    done = await replay.run()
-    if as_json:
-        typer.echo(json.dumps({"file": str(replay.letters.path), **asdict(done), "left": done.left}))
-    else:
-        typer.echo(f"{done.saved} saved, {done.failed} failed, {done.unreadable} unreadable: {replay.letters.path}")
-    return 1 if done.left else 0
 
 
 async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:

@@ -284,6 +284,19 @@ class Settings(BaseSettings):
     )
     llm_metrics_access: _Access = Field(default="auto", description="Metrics pages: auto or off.")
     llm_admin_access: _Access = Field(default="auto", description="Admin pages: auto or off.")
+    llm_route_header: bool = Field(
+        default=False, description="true: responses say X-LLM-Route: pool, legacy or fallback, once an LLM was asked."
+    )
+    llm_server_timing: bool = Field(
+        default=False,
+        description="true: responses say Server-Timing: how long the database (phase1.stage), the LLM and all of it"
+        " took until the response began. Browsers show it in their network panel.",
+    )
+    llm_runtime_dir: Path | None = Field(
+        default=None,
+        description="Directory in which the workers of one app leave their numbers for each other. Not set: the workers"
+        " of uvicorn, gunicorn, hypercorn and granian find a place in the system's temporary directory.",
+    )
     use_optimized_chat: bool = Field(
         default=True,
         description="false: chat endpoints with an optimized way (phase1.chat) go their own way all the same.",

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, nginx
-# and Chromium.
+# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, nginx,
+# Prometheus with promtool, Chromium with chromedriver.
 #
 # No system service needs to run: the tests start their own, in temporary directories. As root on Debian or Ubuntu the
 # packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped
@@ -53,6 +53,13 @@ apt_install_redis() {
 
 has_redis() { command -v redis-server >/dev/null || command -v valkey-server >/dev/null; }
 
+# Debian's prometheus package would start a server of its own; promtool and the program are all that is wanted.
+apt_install_prometheus() {
+    printf 'services: installing prometheus\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends prometheus
+}
+
 # Packages ask this script whether they may start their service: 101 is no.
 without_starting() {
     local policy=/usr/sbin/policy-rc.d status=0
@@ -75,6 +82,7 @@ apt_install_nginx() {
 }
 
 has_nginx() { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }
+has_prometheus() { command -v promtool >/dev/null && command -v prometheus >/dev/null; }
 
 apt_install_chromium() {
     printf 'services: installing chromium and chromedriver\n' >&2
@@ -114,4 +122,5 @@ provide() {
 provide PostgreSQL has_postgres apt_install_postgres postgresql postgresql@17
 provide Redis has_redis apt_install_redis redis-server redis
 provide nginx has_nginx apt_install_nginx nginx-light nginx
+provide Prometheus has_prometheus apt_install_prometheus prometheus prometheus
 provide Chromium has_chromium apt_install_chromium 'chromium chromium-driver' 'chromium chromedriver'

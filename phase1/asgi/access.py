@@ -40,11 +40,13 @@ class Verdict(StrEnum):
     UNAUTHORIZED = "unauthorized"
 
 
-def judge_access(*, access: str, tokens: tuple[bytes, ...], scope: Scope, headers: Mapping[str, str]) -> Verdict:
-    """Decide by the table of OBSERVABILITY §2. `headers` have lower-case names."""
+def judge_access(
+    *, access: str, tokens: tuple[bytes, ...], scope: Scope, headers: Mapping[str, str], locally: bool = True
+) -> Verdict:
+    """Decide: off, local, token. `headers` have lower-case names; `locally`: a truly local caller needs no token."""
     if access == Access.OFF:
         return Verdict.HIDDEN
-    if is_truly_local(scope, headers) or _has_token(headers.get("authorization", ""), tokens):
+    if (locally and is_truly_local(scope, headers)) or _has_token(headers.get("authorization", ""), tokens):
         return Verdict.ALLOWED
     return Verdict.UNAUTHORIZED if tokens else Verdict.HIDDEN
 

@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 from phase1.asgi.children import give_portals_to_children
 from phase1.asgi.context import SCOPE_KEY, RequestContext
+from phase1.asgi.extras import extras_of
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
+from phase1.doors.stages import tell_stages
 from phase1.doors.unit import current_unit
 from phase1.exceptions import ConfigurationError
 
@@ -62,6 +64,7 @@ class Phase1Middleware:
             self.refusal = exc
         else:
             self._pages = Pages(self.manager)
+            self._extras = extras_of(self.manager.settings)
 
     def _configured_key(self) -> KeySource:
         try:
@@ -94,10 +97,13 @@ class Phase1Middleware:
         return outer is not None
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._pages.known(scope) and (response := await self._pages.respond(scope)) is not None:
+        self._pages.monitor.watch()
+        if self._pages.known(scope) and (response := await self._pages.respond(scope, receive)) is not None:
             await response(scope, receive, send)
             return
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
+        if self._extras is not None and scope["type"] == "http":
+            send = self._extras.around(send, context.unit)
         token = current_unit.set(context.unit)
         try:
             if context.unit.unblocks:
@@ -107,10 +113,13 @@ class Phase1Middleware:
                 await self.app(scope, receive, send)
         finally:
             current_unit.reset(token)
+            if scope["type"] == "http":
+                tell_stages(context.unit)
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_after_closing(message: Message) -> None:
             if message["type"] in _LAST_WORDS:
+                self._pages.monitor.close()
                 await self.manager.aclose()
             await send(message)
 
@@ -118,6 +127,7 @@ class Phase1Middleware:
             await self.manager.start()
         except ConfigurationError as exc:
             await _refuse(exc, scope, receive, send)
+        self._pages.monitor.watch()
         await self.app(scope, receive, send_after_closing)
 
 

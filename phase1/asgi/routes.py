@@ -1,4 +1,4 @@
-"""What do our own pages answer? Served before the app's routing, absent from its OpenAPI."""
+"""Which page of ours is asked for, and may the caller have it? Served before the app's routing, not in its OpenAPI."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, QueryParams
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
 
 from phase1.asgi.access import Verdict, is_cross_origin, is_cross_site, judge_access
-from phase1.observe.exposition import AVAILABLE, render
+from phase1.asgi.answers import Answers, Asked
+from phase1.asgi.control import Control
+from phase1.observe.monitor import Monitor
 
 if TYPE_CHECKING:
-    from starlette.types import Scope
+    from starlette.types import Receive, Scope
 
     from phase1.doors.manager import LLMManager
     from phase1.settings import Settings
@@ -28,85 +29,85 @@ _PRIVATE = {
     "referrer-policy": "no-referrer",
     "x-robots-tag": "noindex",
 }
-_LOG_INTERVAL = 1.0
+_CHALLENGE = 'Bearer realm="phase1", Basic realm="phase1"'
+"""The second one is for browsers: they ask their user, who gives the token as the password."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
+    """`locally`: whether a truly local caller may come without a token."""
+
     method: str
     access: Callable[[Settings], str]
     tokens: tuple[str, ...]
     answer: str
+    locally: bool = True
 
 
-_METRICS = _Page("GET", lambda s: s.llm_metrics_access, ("llm_admin_token", "llm_metrics_token"), "_metrics")
+_ADMIN = ("llm_admin_token",)
+_DEBUG = _Page("GET", lambda s: s.llm_debug_access, _ADMIN, "debug")
+_REQUEST = _Page("GET", lambda s: s.llm_debug_access, _ADMIN, "request")
+_METRICS = _Page("GET", lambda s: s.llm_metrics_access, (*_ADMIN, "llm_metrics_token"), "metrics")
 _PAGES = {
-    "/debug/llm-system": _Page("GET", lambda s: s.llm_debug_access, ("llm_admin_token",), "_debug"),
+    "/debug/llm-system": _DEBUG,
+    "/debug/llm-system/requests": _Page("GET", lambda s: s.llm_debug_access, _ADMIN, "requests"),
     "/metrics/llm-system": _METRICS,
     "/metrics/llm": _METRICS,
-    "/admin/llm-system/log-status": _Page("POST", lambda s: s.llm_admin_access, ("llm_admin_token",), "_log_status"),
+    "/admin/llm-system/log-status": _Page("POST", lambda s: s.llm_admin_access, _ADMIN, "log_status"),
+    "/admin/llm-system/control": _Page("POST", lambda s: s.llm_admin_access, _ADMIN, "control", locally=False),
 }
+_BELOW = "/debug/llm-system/requests/"
 
 
 class Pages:
-    """The pages of one manager."""
+    """The pages of one manager, and who watches it for them."""
 
-    __slots__ = ("_clock", "_logged_at", "_manager")
+    __slots__ = ("_answers", "_manager", "monitor")
 
     def __init__(self, manager: LLMManager, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._manager = manager
-        self._clock = clock
-        self._logged_at = float("-inf")
+        self.monitor = Monitor(manager)
+        self._answers = Answers(manager, self.monitor, Control(manager, self.monitor), clock=clock)
 
     def known(self, scope: Scope) -> bool:
         """Whether a request may be for one of them: most are not, and each pays for the question."""
-        return scope["type"] == "http" and _path(scope) in _PAGES
+        if scope["type"] != "http":
+            return False
+        path = _path(scope)
+        return path in _PAGES or path.startswith(_BELOW)
 
-    async def respond(self, scope: Scope) -> Response | None:
+    async def respond(self, scope: Scope, receive: Receive | None = None) -> Response | None:
         """The answer to a request for one of our pages; `None` = it is the app's."""
-        page = _PAGES.get(_path(scope))
+        path = _path(scope)
+        page = _PAGES.get(path) or (_REQUEST if path.startswith(_BELOW) else None)
         if page is None:
             return None
         headers = Headers(scope=scope)
         settings = self._manager.settings
         tokens = tuple(_secret(settings, name) for name in page.tokens)
         match judge_access(
-            access=page.access(settings), tokens=tuple(t for t in tokens if t), scope=scope, headers=headers
+            access=page.access(settings),
+            tokens=tuple(token for token in tokens if token),
+            scope=scope,
+            headers=headers,
+            locally=page.locally,
         ):
             case Verdict.HIDDEN:
                 return None
             case Verdict.UNAUTHORIZED:
-                return _answer(401, "a token is needed", {"www-authenticate": 'Bearer realm="phase1"'})
+                return _refusal(401, "a token is needed", {"www-authenticate": _CHALLENGE})
             case _:
-                return await self._respond(page, scope, headers)
+                return await self._respond(page, Asked(path.removeprefix(_BELOW), scope, headers, receive))
 
-    async def _respond(self, page: _Page, scope: Scope, headers: Headers) -> Response:
+    async def _respond(self, page: _Page, asked: Asked) -> Response:
         allowed = ("GET", "HEAD") if page.method == "GET" else (page.method,)
-        if scope["method"] not in allowed:
-            return _answer(405, "method not allowed", {"allow": ", ".join(allowed)})
-        if is_cross_origin(headers) or (page.method != "GET" and is_cross_site(headers)):
-            return _answer(403, "a page of another site may not do this", {})
-        response: Response = await getattr(self, page.answer)(scope, headers)
+        if asked.scope["method"] not in allowed:
+            return _refusal(405, "method not allowed", {"allow": ", ".join(allowed)})
+        if is_cross_origin(asked.headers) or (page.method != "GET" and is_cross_site(asked.headers)):
+            return _refusal(403, "a page of another site may not do this", {})
+        response: Response = await getattr(self._answers, page.answer)(asked)
         response.headers.update(_PRIVATE)
         return response
-
-    async def _debug(self, _scope: Scope, _headers: Headers) -> Response:
-        return JSONResponse(self._manager.status(), headers={"vary": "accept"})
-
-    async def _metrics(self, scope: Scope, headers: Headers) -> Response:
-        wanted = _wanted_format(QueryParams(scope["query_string"]).get("format"), headers.get("accept", "*/*"))
-        if wanted == "json" or not AVAILABLE:
-            return JSONResponse(self._manager.get_metrics(), headers={"vary": "accept"})
-        body, content_type = await run_in_threadpool(render, self._manager, headers.get("accept", ""))
-        return Response(body, headers={"content-type": content_type, "vary": "accept"})
-
-    async def _log_status(self, _scope: Scope, _headers: Headers) -> Response:
-        now = self._clock()
-        if now - self._logged_at < _LOG_INTERVAL:
-            return _answer(429, "the status was logged a moment ago", {"retry-after": "1"})
-        self._logged_at = now
-        self._manager.log_status()
-        return JSONResponse({"logged": True})
 
 
 def _path(scope: Scope) -> str:
@@ -120,11 +121,5 @@ def _secret(settings: Settings, name: str) -> bytes:
     return secret.get_secret_value().encode() if secret is not None else b""
 
 
-def _wanted_format(query: str | None, accept: str) -> str:
-    if query is not None:
-        return query
-    return "json" if accept.partition(",")[0].strip().startswith("application/json") else "prometheus"
-
-
-def _answer(status: int, text: str, headers: Mapping[str, str]) -> Response:
+def _refusal(status: int, text: str, headers: Mapping[str, str]) -> Response:
     return PlainTextResponse(text + "\n", status_code=status, headers={**_PRIVATE, **headers})

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-__all__ = ["calling_site"]
+__all__ = ["calling_site", "site_of"]
 
 _OURS_AND_THE_SDKS = ("phase1.", "openai.", "httpx.", "httpx2.", "functools", "wrapt.", "contextvars")
 _PATHS = sysconfig.get_paths()
@@ -21,8 +21,17 @@ def calling_site() -> str:
 
     Of an app that is itself installed like a library: the innermost frame that is neither ours nor the SDK's.
     """
-    candidates = [frame for frame in _callers(sys._getframe(1)) if not _is_ours_or_the_sdks(frame)]  # noqa: SLF001
-    frame = next((frame for frame in candidates if not _is_installed(frame)), candidates[0])
+    return site_of(sys._getframe(1)) or "unknown"  # noqa: SLF001
+
+
+def site_of(innermost: FrameType) -> str | None:
+    """The same of another thread's stack; `None` when there is nothing but us, the SDK and libraries."""
+    candidates = [frame for frame in _callers(innermost) if not _is_ours_or_the_sdks(frame)]
+    frame = next((frame for frame in candidates if not _is_installed(frame)), None)
+    if frame is None and candidates:
+        frame = candidates[0]
+    if frame is None:
+        return None
     path = Path(frame.f_code.co_filename)
     with contextlib.suppress(ValueError):
         path = path.relative_to(Path.cwd())

@@ -66,6 +66,10 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "legacy_calls": dict(tally.legacy),
         "blocking_sites": dict(tally.blocking_sites),
         "breaker_transitions": dict(tally.transitions),
+        "rejections": dict(tally.rejections),
+        "finished": tally.finished,
+        "failed": tally.failed,
+        "tokens": tally.token_count,
         "retry_budget_exhausted": binding.pool.budget.exhausted if binding and binding.pool else 0,
         "in_flight": binding.admission.in_flight if binding else 0,
         "waiting": binding.admission.waiting if binding else 0,
@@ -156,6 +160,7 @@ def _fingerprint(key: str) -> str:
 def _live(node: Node) -> dict[str, object]:
     return {
         "up": node.up,
+        "drained": node.drained,
         "state": node.state,
         "off_for": node.off_for(),
         "ejected_for": node.ejected_for(),

@@ -32,7 +32,7 @@ class Unit:
     loop of our own. `patience`: seconds that a thread waits for that loop to begin a call.
     """
 
-    __slots__ = ("_key", "_key_of", "_selection", "loop", "manager", "patience")
+    __slots__ = ("_key", "_key_of", "_selection", "began", "fell_back", "loop", "manager", "patience", "stages")
 
     def __init__(
         self,
@@ -48,6 +48,16 @@ class Unit:
         self._key: str | None = None
         self._key_of = key_of
         self._selection: Selection | None = None
+        self.began = time.perf_counter()
+        self.stages: dict[str, float] = {}
+        """Seconds by stage (`doors.stages`)."""
+        self.fell_back = False
+        """Whether legacy answered a call instead of the pool."""
+
+    @property
+    def chosen(self) -> Selection | None:
+        """The route, if somebody has asked for it."""
+        return self._selection
 
     @property
     def key(self) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from phase1.engine.transport import Fields, TransportError
+from phase1.engine.usage import Flow
 from phase1.policy.classify import Kind, Outcome
 
 __all__ = ["Answer", "AnswerStream", "Call", "StreamSource"]
@@ -21,7 +22,7 @@ class Call:
     and nothing hop-by-hop, names lower case. `timeout` is what the app asked for explicitly, in seconds: it replaces
     `LLM_REQUEST_DEADLINE` (`inf` = none); `None` = it did not ask. `credentials` are the header fields that the
     client would have sent by itself, for a node that has no key of its own. `parsed`: the caller parses every event
-    of a stream, so that the engine need not.
+    of a stream, so that the engine need not. `model` is the one that the body names, where the caller knows it.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Call:
     streams: bool = False
     credentials: Sequence[tuple[str, str]] = field(default=(), repr=False)
     parsed: bool = False
+    model: str | None = None
 
 
 class StreamSource(Protocol):
@@ -59,10 +61,11 @@ class AnswerStream:
     stream without reading it. A caller who leaves after the last word (the SDK does at `[DONE]`) has had it whole.
     """
 
-    __slots__ = ("__weakref__", "_loop", "_on_end", "_source")
+    __slots__ = ("__weakref__", "_flow", "_loop", "_on_end", "_source")
 
-    def __init__(self, source: StreamSource, on_end: Callable[[Outcome], None]) -> None:
+    def __init__(self, source: StreamSource, on_end: Callable[[Outcome], None], flow: Flow | None = None) -> None:
         self._source = source
+        self._flow = flow or Flow()
         self._on_end: Callable[[Outcome], None] | None = on_end
         self._loop = asyncio.get_running_loop()
 
@@ -74,6 +77,7 @@ class AnswerStream:
         """What has arrived, as it came: whole server-sent events, or pieces of other bytes."""
         try:
             async for batch in self._source.batches():
+                self._flow.add(batch)
                 if self._source.ended:
                     await self.aclose()  # the SDK of openai 1 does not come back after an error event
                 yield batch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from phase1.events import BreakerChanged, Event, FellBack
 
@@ -21,6 +22,8 @@ class DecisionLog:
 
 class OperatorLog:
     """The breaker's moves, and every call that legacy answers instead of the pool."""
+
+    hears: Final = frozenset({BreakerChanged, FellBack})
 
     def on_event(self, event: Event, /) -> None:
         """Write it down if it is one of these."""

@@ -17,7 +17,7 @@ from functools import partial
 from urllib.parse import urlsplit
 
 from phase1.engine.admission import Admission
-from phase1.engine.attempt import Clocks
+from phase1.engine.attempt import Attempt, Clocks
 from phase1.engine.binding import Binding, Bindings
 from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.homes import DEFAULT_BASE_URL, Homes
@@ -26,10 +26,12 @@ from phase1.engine.node import Node, NodeSpec
 from phase1.engine.nodes_watch import NodesWatch
 from phase1.engine.pool import Pool, PoolResult
 from phase1.engine.tally import Tally
+from phase1.engine.tokens import model_of
 from phase1.engine.transport import Transport
 from phase1.engine.transport.choice import transport_factory
 from phase1.engine.upkeep import apply_nodes, look, on_loop, take_care
-from phase1.events import BreakerChanged, CallFinished, Events, Routed
+from phase1.engine.usage import Flow, tokens_in
+from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UnknownNode, UpstreamError
 from phase1.policy.balancer import balancer_of
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
@@ -228,11 +230,13 @@ class Manager:
         permit = self.breaker.acquire(share)
         if isinstance(permit, Rejection):
             self._report(Outcome(Kind.REFUSED, retry_after=permit.retry_after))
+            self.events.notify(Rejected(CircuitOpen.__name__))
             raise CircuitOpen("the pool is switched off by its breaker", retry_after=permit.retry_after)
-        record = _Record(self, permit)
+        record = _Record(self, permit, call)
         try:
             return await self._send(record, call, key)
-        except PoolError:
+        except PoolError as exc:
+            record.refusal = type(exc).__name__
             record.settle(Outcome(Kind.REFUSED))  # a refusal; what came from upstream has settled already
             raise
         except Exception:
@@ -263,7 +267,8 @@ class Manager:
         if attempt.stream is not None:
             self._report(attempt.outcome)
             record.committed()
-            stream = AnswerStream(attempt.stream, record.settle)
+            record.flow = Flow()
+            stream = AnswerStream(attempt.stream, record.settle, record.flow)
             return Answer(attempt.status or 0, attempt.headers, attempt.outcome, stream=stream)
         record.settle(attempt.outcome)
         if attempt.error is not None:
@@ -288,11 +293,28 @@ class Manager:
 class _Record:
     """One call on its way through the manager: what it holds, given back exactly once, by `settle`."""
 
-    __slots__ = ("_admission", "_first_at", "_manager", "_permit", "_queued", "_result", "_settled", "_started")
+    __slots__ = (
+        "_admission",
+        "_call",
+        "_first_at",
+        "_manager",
+        "_permit",
+        "_queued",
+        "_result",
+        "_settled",
+        "_started",
+        "flow",
+        "refusal",
+    )
 
-    def __init__(self, manager: Manager, permit: Permit) -> None:
+    def __init__(self, manager: Manager, permit: Permit, call: Call) -> None:
         self._manager = manager
         self._permit = permit
+        self._call = call
+        self.flow: Flow | None = None
+        """What has gone by, of a stream."""
+        self.refusal: str | None = None
+        """The name of the refusal, when nothing was sent."""
         self._started = time.perf_counter()
         self._queued = 0.0
         self._admission: Admission | None = None
@@ -332,16 +354,33 @@ class _Record:
         self._manager.events.notify(finished)
 
     def _finished(self, outcome: Outcome) -> CallFinished:
-        attempt = self._result.attempt if self._result else None
-        return CallFinished(
-            kind=outcome.kind,
-            status=attempt.status if attempt else None,
-            attempts=self._result.attempts if self._result else 0,
-            queue_seconds=self._queued,
-            seconds=time.perf_counter() - self._started,
-            first_seconds=self._first_at,
-            streamed=attempt is not None and attempt.stream is not None,
+        result, flow, call = self._result, self.flow, self._call
+        attempt = result.attempt if result else None
+        tokens_of_input, tokens_of_output = self._tokens(attempt)
+        return CallFinished(  # by position: names would cost twice the time
+            outcome.kind,
+            attempt.status if attempt else None,
+            result.attempts if result else 0,
+            self._queued,
+            time.perf_counter() - self._started,
+            self._first_at,
+            flow is not None,
+            call.path,
+            (result.model if result else call.model or model_of(call.body)) or None,
+            self.refusal,
+            result.trail if result else (),
+            self._started,
+            len(call.body),
+            flow.bytes if flow else len(attempt.body) if attempt else 0,
+            tokens_of_input,
+            tokens_of_output,
+            flow.chunks if flow else 0,
         )
+
+    def _tokens(self, attempt: Attempt | None) -> tuple[int | None, int | None]:
+        if self.flow is not None:
+            return self.flow.tokens()
+        return tokens_in(attempt.body) if attempt and attempt.outcome.kind is Kind.OK else (None, None)
 
 
 def _change(pool: Pool, change: Callable[[Node], None], name: str) -> None:

@@ -89,6 +89,8 @@ class Node:
         self.drained = False
         self._concurrency = client_concurrency
         self._clock = clock
+        self.server = urlsplit(spec.base_url).hostname or ""
+        """Its host: what metrics and traces call it beside its name."""
         self._off_until = 0.0
         self._off_times = 0
         self._rest_until = 0.0

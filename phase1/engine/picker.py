@@ -16,6 +16,7 @@ from math import inf
 from phase1.engine.call import Call
 from phase1.engine.node import Node
 from phase1.engine.tokens import estimate
+from phase1.events import AttemptFinished
 from phase1.exceptions import NoNode
 from phase1.policy.balancer import SCAN_ALL, Balancer, two_of
 from phase1.policy.quota import QuotaDomain, Quotas
@@ -44,6 +45,7 @@ class Progress:
     waits: int = 0
     repeats: int = 0
     estimated: float = 0.0
+    trail: list[AttemptFinished] = field(default_factory=list)
 
     @property
     def tokens(self) -> float:

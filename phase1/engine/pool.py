@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
@@ -35,6 +36,8 @@ from phase1.policy.quota import QuotaDomain, Quotas
 __all__ = ["Pool", "PoolResult"]
 
 
+_REQUEST_IDS = frozenset({"x-request-id", "apim-request-id", "request-id"})
+_NAME = re.compile(r"[\w.:-]{1,80}")
 _LONGEST_TURN = 10.0
 """Seconds that a call waits for its turn to be tried again."""
 
@@ -43,12 +46,15 @@ _LONGEST_TURN = 10.0
 class PoolResult:
     """The last attempt of a call, and how many there were. `release` frees its node: call it exactly once.
 
-    Of a stream it takes what the stream came to, which is the verdict on its node.
+    Of a stream it takes what the stream came to, which is the verdict on its node. `trail` tells of each attempt,
+    `model` is the one that was asked for.
     """
 
     attempt: Attempt
     attempts: int
     release: Callable[..., None]
+    trail: tuple[AttemptFinished, ...] = ()
+    model: str = ""
 
 
 class Pool:
@@ -137,7 +143,7 @@ class Pool:
         progress = self._progress(call, expires_at, key)
         found = await self._picker.find(progress)
         if isinstance(found, float):
-            return PoolResult(_still_cooling(found), 0, _nothing)
+            return PoolResult(_still_cooling(found), 0, _nothing, (), progress.model)
         budgeted = False
         while True:
             flight = self._begin(*found, progress)
@@ -156,26 +162,28 @@ class Pool:
                 return self._result(flight, attempt, progress)
             flight.node.give_back(flight.client)
             if budgeted and not await self._may_retry(move, progress):
-                return PoolResult(attempt, progress.attempts, _nothing)
+                return _ended(attempt, progress)
             following = await self._follow(move, flight.node, progress, budgeted=budgeted)
             if following is None:
-                return PoolResult(attempt, progress.attempts, _nothing)
+                return _ended(attempt, progress)
             found = following
 
     def _progress(self, call: Call, expires_at: float, key: str | None) -> Progress:
-        model = model_of(call.body)
+        model = call.model or model_of(call.body)
         return Progress(call, expires_at, key, model, self._picker.route(model))
 
     def _begin(self, node: Node, quota: QuotaDomain, progress: Progress) -> Flight:
         now = self._clock()
         progress.attempts += 1
-        progress.asked.add(node)
         booked = progress.tokens if quota.counts_tokens else 1.0
         probe = node.ejection.begin(now) if node.ejection.until else 0
         return Flight(node, node.take_client(), quota, booked, now, probe, node.spec.api_key)
 
     async def _try(self, flight: Flight, progress: Progress) -> Attempt:
         call, node = progress.call, flight.node
+        skipped = self._why_skipped(node, progress) if len(self.nodes) > 1 else ""
+        progress.asked.add(node)
+        began = time.perf_counter()
         watched = None
         if not call.streams and len(self.nodes) > 1:
             watched = self.watch.begin(node, asyncio.get_running_loop().time())
@@ -197,16 +205,33 @@ class Pool:
             else:
                 attempt = replace(attempt, outcome=replace(attempt.outcome, kind=Kind.CALLER_ERROR))
         self._lessons.attempt_ended(flight, attempt)
-        self._events.notify(
-            AttemptFinished(
-                node=node.name,
-                retry=progress.attempts > 1,
-                kind=attempt.outcome.kind,
-                status=attempt.status,
-                seconds=self._clock() - flight.started,
-            )
+        outcome = attempt.outcome
+        request_id = None if outcome.kind is Kind.OK else _request_id(attempt)
+        seconds = time.perf_counter() - began
+        retry = progress.attempts > 1
+        finished = AttemptFinished(  # by position: names would cost twice the time
+            node.name, retry, outcome.kind, attempt.status, seconds, began, node.server, skipped, request_id
         )
+        progress.trail.append(finished)
+        self._events.notify(finished)
         return attempt
+
+    def _why_skipped(self, chosen: Node, progress: Progress) -> str:
+        """For the flight recorder: who was out of the question, and why."""
+        now = self._clock()
+        if not progress.asked and not self.quotas.cooling() and all(node.takes(now) for node in self.nodes):
+            return ""
+        reasons = ((node.name, self._objection(node, progress, now)) for node in self.nodes if node is not chosen)
+        return " ".join(f"{name}={reason}" for name, reason in reasons if reason)
+
+    def _objection(self, node: Node, progress: Progress, now: float) -> str:
+        if node.drained or node.off_for():
+            return "drained" if node.drained else "off"
+        if not node.takes(now):
+            return "resting" if node.rests() else "ejected"
+        if self._picker.quota(node, progress).cooldown.until > now:
+            return "cooling"
+        return "asked" if node in progress.asked else ""
 
     def _result(self, flight: Flight, attempt: Attempt, progress: Progress) -> PoolResult:
         stream = attempt.stream
@@ -222,7 +247,7 @@ class Pool:
                 self._lessons.stream_ended(flight, outcome or attempt.outcome)
             flight.node.give_back(flight.client)
 
-        return PoolResult(attempt, progress.attempts, release)
+        return _ended(attempt, progress, release)
 
     def _next(self, flight: Flight, attempt: Attempt, progress: Progress) -> Move:
         outcome, node = attempt.outcome, flight.node
@@ -300,6 +325,16 @@ class Pool:
     def __repr__(self) -> str:
         up = sum(node.up for node in self.nodes)
         return f"<Pool nodes={up}/{len(self.nodes)} up in_flight={self.in_flight}>"
+
+
+def _ended(attempt: Attempt, progress: Progress, release: Callable[..., None] | None = None) -> PoolResult:
+    return PoolResult(attempt, progress.attempts, release or _nothing, tuple(progress.trail), progress.model)
+
+
+def _request_id(attempt: Attempt) -> str | None:
+    """What the upstream calls its answer, if that is a name and not a text."""
+    given = next((value for name, value in attempt.headers if name in _REQUEST_IDS), None)
+    return given if given is not None and _NAME.fullmatch(given) else None
 
 
 def _others(progress: Progress, tier: Sequence[Node]) -> Iterator[Node]:

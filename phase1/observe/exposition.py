@@ -1,88 +1,101 @@
-"""How does Prometheus read the numbers? Rendered from the manager's tally when a scrape asks, in a thread.
+"""How does Prometheus read the numbers? Its own library writes them down when a scrape asks, in a thread.
 
-The loop counts on meanwhile, so each counter is copied (one step for the interpreter) before it is gone through.
+The numbers are kept by the engine, not by `prometheus_client`: counting costs a request a dictionary's step, no lock,
+and the app's own registry and its multiprocess mode stay as they are. To have phase1's metrics among the app's own:
+
+    prometheus_client.REGISTRY.register(Collector(lambda: numbers_of(manager)))
+
+While the thread writes, the event loop wants the interpreter too, and would wait five milliseconds for it again and
+again: so the thread steps aside after every few samples.
 
 Without `prometheus_client` (extra `metrics`) there is no exposition, and the pages answer with JSON.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from phase1.observe.families import FAMILIES, Family
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from phase1.doors.manager import LLMManager
+    from phase1.observe.numbers import Labels, Numbers, Value
 
-__all__ = ["AVAILABLE", "render"]
+__all__ = ["AVAILABLE", "Collector", "render"]
+
+_CHILDREN = 5
+_LINES = 50
+_ASIDE = 1e-4
+"""Seconds. A sleep of 0 would often take the interpreter back before anybody else has it."""
 
 AVAILABLE = find_spec("prometheus_client") is not None
 """Whether the exposition can be rendered."""
 
 
-def render(manager: LLMManager, accept: str) -> tuple[bytes, str]:
+def render(numbers: Numbers, accept: str) -> tuple[bytes, str]:
     """The exposition and its content type, in the format that `accept` asks for."""
     from prometheus_client import CollectorRegistry  # noqa: PLC0415 - an extra
     from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
 
     registry = CollectorRegistry()
-    registry.register(_Collector(manager))
+    registry.register(Collector(lambda: numbers))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
-class _Collector:
-    def __init__(self, manager: LLMManager) -> None:
-        self._manager = manager
+class Collector:
+    """Gives `numbers()` to a registry of `prometheus_client`."""
+
+    def __init__(self, numbers: Callable[[], Numbers]) -> None:
+        self._numbers = numbers
+
+    def describe(self) -> list[Metric]:
+        """Nothing is asked of the numbers when the collector is registered."""
+        return []
 
     def collect(self) -> Iterator[Metric]:
-        """Every family, read now."""
-        yield from _counters(self._manager)
-        yield from _gauges(self._manager)
+        """Every family, read now. One without a value is left out."""
+        numbers = self._numbers()
+        for family in FAMILIES:
+            if values := numbers.get(family.name):
+                yield _metric(family, values)
 
 
-def _counters(manager: LLMManager) -> Iterator[Metric]:
-    from prometheus_client.core import CounterMetricFamily as Counter  # noqa: PLC0415
+def _metric(family: Family, values: dict[Labels, Value]) -> Any:  # noqa: ANN401 - three classes that only look alike
+    from prometheus_client import core  # noqa: PLC0415
 
-    tally = manager.tally
-    routes = Counter("phase1_route", "App requests by route and reason", labels=["route", "reason"])
-    for route, count in dict(tally.routes).items():
-        routes.add_metric(route, count)
-    attempts = Counter("phase1_attempts", "Attempts at nodes", labels=["node", "kind", "outcome"])
-    for attempt, count in dict(tally.attempts).items():
-        attempts.add_metric(attempt, count)
-    fallbacks = Counter("phase1_fallbacks", "Calls that legacy answered instead of the pool", labels=["reason"])
-    for reason, count in dict(tally.fallbacks).items():
-        fallbacks.add_metric([reason], count)
-    transitions = Counter("phase1_breaker_transitions", "Changes of the breaker", labels=["scope", "to"])
-    for to, count in dict(tally.transitions).items():
-        transitions.add_metric(["pool", to], count)
-    yield from (routes, attempts, fallbacks, transitions)
+    kinds = {
+        "counter": core.CounterMetricFamily,
+        "gauge": core.GaugeMetricFamily,
+        "histogram": core.HistogramMetricFamily,
+    }
+    metric: Any = kinds[family.kind](family.name, family.help, labels=family.labels)
+    for number, (labels, value) in enumerate(values.items(), start=1):
+        if isinstance(value, tuple):
+            metric.add_metric(labels, _buckets(family, value[0]), value[1])
+        else:
+            metric.add_metric(labels, value)
+        if number % _CHILDREN == 0:
+            time.sleep(_ASIDE)
+    metric.samples = _Samples(metric.samples)
+    return metric
 
 
-def _gauges(manager: LLMManager) -> Iterator[Metric]:
-    from prometheus_client.core import GaugeMetricFamily as Gauge  # noqa: PLC0415
+class _Samples(list[Any]):
+    """Steps aside while it is gone through."""
 
-    from phase1.policy.breaker import BreakerState  # noqa: PLC0415
+    def __iter__(self) -> Iterator[Any]:
+        for number, sample in enumerate(super().__iter__(), start=1):
+            yield sample
+            if number % _LINES == 0:
+                time.sleep(_ASIDE)
 
-    yield Gauge("phase1_enabled", "Whether the toggle is on", value=manager.switches.enabled)
-    yield Gauge("phase1_canary_percent", "Percent of the keys that go to the pool", value=manager.canary.percent)
-    state = manager.breaker.snapshot().state
-    breaker = Gauge("phase1_breaker_state", "1 for the state the breaker is in", labels=["scope", "state"])
-    for each in BreakerState:
-        breaker.add_metric(["pool", each], each == state)
-    yield breaker
-    binding = manager.bindings.peek()
-    if binding is None or binding.pool is None:
-        return
-    yield Gauge("phase1_pool_queue_depth", "Calls waiting for a place", value=binding.admission.waiting)
-    in_flight = Gauge("phase1_pool_requests_in_flight", "Calls on a node", labels=["node"])
-    capacity = Gauge("phase1_pool_capacity_requests", "Calls a node may have in flight", labels=["node"])
-    healthy = Gauge("phase1_node_healthy", "Whether a node is up", labels=["node"])
-    for node in binding.pool.nodes:
-        in_flight.add_metric([node.name], node.in_flight)
-        capacity.add_metric([node.name], node.capacity)
-        healthy.add_metric([node.name], node.up)
-    yield from (in_flight, capacity, healthy)
+
+def _buckets(family: Family, counts: list[int]) -> list[tuple[str, float]]:
+    bounds = (*(f"{bound:.12g}" for bound in family.bounds), "+Inf")
+    return list(zip(bounds, accumulate(counts), strict=True))

@@ -12,10 +12,11 @@ from tests.asgi.web import LOCAL, REMOTE, bench_app, browser
 ADMIN = "admin-token-0123456789"
 METRICS = "metrics-token-0123456789"
 
-DEBUG_PAGES = ["/debug/llm-system"]
+DEBUG_PAGES = ["/debug/llm-system", "/debug/llm-system/requests"]
 METRICS_PAGES = ["/metrics/llm", "/metrics/llm-system"]
 GET_PAGES = [*DEBUG_PAGES, *METRICS_PAGES]
 LOG_STATUS = "/admin/llm-system/log-status"
+CONTROL = "/admin/llm-system/control"
 PAGES = [*(("GET", path) for path in GET_PAGES), ("POST", LOG_STATUS)]
 
 TOKENS = {"llm_admin_token": ADMIN, "llm_metrics_token": METRICS}
@@ -39,12 +40,13 @@ async def get(
     client: tuple[str, int] | None = LOCAL,
     host: str = "localhost",
     headers: dict[str, str] | None = None,
+    content: bytes | None = None,
     **settings: object,
 ) -> tuple[int, str]:
     """Status and text of one answer."""
     app, _ = bench_app(**settings)
     async with browser(app, client=client, host=host) as http:
-        response = await http.request(method, path, headers=headers)
+        response = await http.request(method, path, headers=headers, content=content)
         return response.status_code, response.text
 
 
@@ -194,3 +196,71 @@ async def test_script_of_another_origin_reads_nothing(path: str) -> None:
 async def test_link_from_another_site_is_followed(path: str) -> None:
     """A runbook may link to the page: a navigation sends no Origin."""
     assert (await get("GET", path, headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}))[0] == 200
+
+
+# -- control always needs a token
+
+
+async def control(headers: dict[str, str] | None = None, **asked: object) -> tuple[int, str]:
+    """One wish, as whoever asks."""
+    sent = {"content-type": "application/json", **(headers or {})}
+    return await get("POST", CONTROL, headers=sent, content=b'{"percent": 50}', **asked)  # type: ignore[arg-type]
+
+
+async def test_control_without_any_token_set_is_the_apps_own_404() -> None:
+    """For a truly local caller too: whoever runs code on this machine may look, not steer."""
+    assert await control() == OWN
+    assert await control(client=REMOTE, host="app.example") == OWN
+
+
+@pytest.mark.parametrize("where", [{}, {"client": REMOTE, "host": "app.example"}], ids=["local", "remote"])
+@pytest.mark.parametrize(
+    "headers", [{}, bearer("wrong-token-0123456789"), bearer(METRICS)], ids=["none", "wrong", "metrics"]
+)
+async def test_control_without_the_right_token_is_401(where: dict[str, object], headers: dict[str, str]) -> None:
+    """From here and from afar."""
+    assert (await control(headers, **where, **TOKENS))[0] == 401
+
+
+@pytest.mark.parametrize("headers", [bearer(ADMIN), basic(ADMIN)], ids=["bearer", "basic"])
+@pytest.mark.parametrize("where", [{}, {"client": REMOTE, "host": "app.example"}], ids=["local", "remote"])
+async def test_control_with_the_token_is_granted(where: dict[str, object], headers: dict[str, str]) -> None:
+    """By Bearer or Basic."""
+    assert (await control(headers, **where, **TOKENS))[0] == 200
+
+
+async def test_control_is_off_when_the_admin_pages_are() -> None:
+    """With the right token too."""
+    assert await control(bearer(ADMIN), **TOKENS, **OFF) == OWN
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+async def test_control_takes_post_only(method: str) -> None:
+    """405 for those who may see it, and nothing for the others."""
+    assert (await get(method, CONTROL, headers=bearer(ADMIN), **TOKENS))[0] == 405
+    assert (await get(method, CONTROL, **TOKENS))[0] == 401
+    assert (await get(method, CONTROL))[0] == 404
+
+
+@pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}])
+async def test_another_site_cannot_steer(headers: dict[str, str]) -> None:
+    """Even if the browser has the token (Basic) and sends it by itself."""
+    assert (await control({**basic(ADMIN), **headers}, **TOKENS))[0] == 403
+
+
+async def test_browser_is_asked_for_the_token() -> None:
+    """It knows Basic: its user types the token as the password."""
+    app, _ = bench_app(**TOKENS)
+    async with browser(app, client=REMOTE, host="app.example") as http:
+        response = await http.get("/debug/llm-system", headers={"accept": "text/html"})
+    assert response.headers["www-authenticate"] == 'Bearer realm="phase1", Basic realm="phase1"'
+
+
+async def test_one_call_is_as_hidden_as_the_list() -> None:
+    """Its page lies below the list's, with the same rules."""
+    path = "/debug/llm-system/requests/1-1"
+    assert await get("GET", path, client=REMOTE, host="app.example") == OWN
+    assert (await get("GET", path, client=REMOTE, host="app.example", **TOKENS))[0] == 401
+    assert (await get("POST", path))[0] == 405
+    status, text = await get("GET", path)
+    assert (status, text) == (404, "no such request is remembered; the last thousand are\n")

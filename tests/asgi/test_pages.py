@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
+import threading
 from typing import Any
 
 import httpx
@@ -263,3 +266,117 @@ async def test_page_is_found_below_a_root_path() -> None:
         assert (await http.get("/api" + DEBUG)).json()["schema"] == "phase1.llm-system/v1"
         assert (await http.get("/api/other")).text == "own"
         assert (await http.get(DEBUG)).status_code == 404
+
+
+# -- the live page
+
+
+BROWSERS = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "expected"),
+    [
+        ("", BROWSERS, "text/html"),
+        ("", "text/html", "text/html"),
+        ("", "application/json;q=0.5, text/html;q=0.5", "text/html"),
+        ("", "*/*", "application/json"),
+        ("", "", "application/json"),
+        ("", "application/json", "application/json"),
+        ("", "application/json, text/html;q=0.9", "application/json"),
+        ("", "text/html;q=0, application/json", "application/json"),
+        ("", "text/html;q=0.1, */*", "application/json"),
+        ("", "text/html;q=nonsense", "application/json"),
+        ("", "text/plain;version=0.0.4", "application/json"),
+        ("?format=html", "*/*", "text/html"),
+        ("?format=json", BROWSERS, "application/json"),
+    ],
+)
+async def test_debug_page_is_html_for_those_who_name_it(query: str, accept: str, expected: str) -> None:
+    """Browsers do; curl, fetch and Prometheus get JSON; `?format=` wins."""
+    app, _ = bench_app()
+    async with browser(app) as http:
+        response = await http.get(DEBUG + query, headers={"accept": accept})
+    assert response.headers["content-type"].startswith(expected)
+    assert response.headers["vary"] == "accept"
+
+
+@pytest.mark.parametrize(("path", "allowed"), [(DEBUG, "json, html"), (METRICS, "json, prometheus")])
+async def test_unknown_format_is_an_error_that_says_what_is_allowed(path: str, allowed: str) -> None:
+    """Not a silent default."""
+    app, _ = bench_app()
+    async with browser(app) as http:
+        response = await http.get(path + "?format=xml")
+    assert (response.status_code, response.text) == (400, f"format: must be one of {allowed}\n")
+
+
+async def test_page_is_one_file_under_a_policy_of_its_own() -> None:
+    """A new nonce each time; nothing is fetched from anybody else; no markup is left to fill in."""
+    app, _ = bench_app()
+    async with browser(app) as http:
+        first, second = [await http.get(DEBUG, headers={"accept": BROWSERS}) for _ in range(2)]
+    policy = first.headers["content-security-policy"]
+    nonce = re.search(r"script-src 'nonce-([\w-]+)'", policy)
+    assert nonce is not None
+    assert policy.startswith("default-src 'none'")
+    assert first.text.count(f'nonce="{nonce[1]}"') == 2
+    assert nonce[1] not in second.text
+    assert not re.search(r"%(nonce|page\.css|page\.js)%", first.text)
+    assert not re.findall(r"(?:src|href)=[\"'](?:https?:)?//", first.text)
+    assert first.headers["x-frame-options"] == "DENY"
+
+
+# -- the flight recorder
+
+
+async def test_recorder_lists_calls_and_shows_one() -> None:
+    """Newest first, as many as are asked for."""
+    app, bench = bench_app(legacy=SyncLegacy())
+    async with bench.manager, browser(app) as http:
+        for _ in range(3):
+            await http.get("/ask")
+        listed = (await http.get(DEBUG + "/requests?limit=2")).json()["requests"]
+        shown = (await http.get(f"{DEBUG}/requests/{listed[0]['id']}")).json()
+    assert len(listed) == 2
+    assert shown == listed[0]
+    assert shown["attempts"][0]["node"] == "default"
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "1001", "x", "9" * 5000, "1.5"])
+async def test_limit_that_is_none_is_an_error(limit: str) -> None:
+    """With what is allowed, and without an echo of all of it."""
+    app, _ = bench_app()
+    async with browser(app) as http:
+        response = await http.get(DEBUG + "/requests", params={"limit": limit})
+    assert response.status_code == 400
+    assert "must be one whole number between 1 and 1000" in response.text
+    assert len(response.text) < 120
+
+
+# -- scrapes
+
+
+async def test_scrapes_at_the_same_time_share_one_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten Prometheis cost one; and the loop goes on meanwhile."""
+    started, let_go, renderings = threading.Event(), threading.Event(), []
+
+    def slow(numbers: object, accept: str) -> tuple[bytes, str]:
+        renderings.append(threading.current_thread())
+        started.set()
+        assert let_go.wait(10)
+        return b"text", "text/plain"
+
+    monkeypatch.setattr("phase1.asgi.answers.render", slow)
+    app, _ = bench_app()
+    async with browser(app) as http:
+        asking = [asyncio.ensure_future(http.get(METRICS)) for _ in range(10)]
+        async with asyncio.timeout(10):
+            while not started.is_set():  # noqa: ASYNC110 - the thread has no loop to tell
+                await asyncio.sleep(0)
+        assert (await http.get("/elsewhere")).status_code == 404
+        asking[0].cancel()
+        let_go.set()
+        answers = await asyncio.gather(*asking[1:])
+    assert [answer.text for answer in answers] == ["text"] * 9
+    assert len(renderings) == 1
+    assert renderings[0] is not threading.main_thread()

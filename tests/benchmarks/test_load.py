@@ -77,5 +77,5 @@ async def test_client_without_that_kind_is_left_out() -> None:
 async def test_app_requests_are_measured_with_and_without() -> None:
     """In all three ways of using phase1."""
     found = await overhead(rounds=1, requests=3)
-    assert set(found) == {"legacy", "pool", "pool-starlette"}
+    assert set(found) == {"legacy", "observing", "pool", "pool-starlette"}
     assert all(set(figures) == {"without_us", "with_us", "added_us"} for rounds in found.values() for figures in rounds)

@@ -321,6 +321,18 @@ async def test_asyncio_lock_may_be_held_across_a_call(*, pool: bool, run: Run, u
     assert sorted(lengths) == [2, 4, 6]
 
 
+def test_stage_counts_where_the_app_says_so() -> None:
+    """Outside of a request it changes nothing."""
+    namespace: dict[str, Any] = {}
+    exec(BLOCKS["stages"], namespace)  # noqa: S102 - the guide's own lines
+
+    class Session:
+        def load(self, user_id: str) -> list[dict[str, str]]:
+            return [{"role": "user", "content": user_id}]
+
+    assert namespace["history_of"](Session(), "u") == [{"role": "user", "content": "u"}]
+
+
 async def test_tasks_of_an_endpoint_use_call(run: Run, upstream: LLMock) -> None:
     """Both calls at the same time and nothing blocks; pooled clients need no `call` for it."""
     upstream.delay(MOMENT, times=None)

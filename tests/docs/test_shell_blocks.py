@@ -97,12 +97,12 @@ def test_there_is_a_row_for_every_patch() -> None:
     assert [row[0].strip("`") for row in INTEGRATION.table("patch")] == patches
 
 
-def test_settings_example_is_where_it_is_copied_from(repository: Path) -> None:
-    """`cp .env.phase1.example .env.phase1`."""
-    (copy,) = [line for line in UNNAMED if line.startswith("cp ")]
-    shutil.copyfile(ROOT / ".env.phase1.example", repository / ".env.phase1.example")
-    shell(copy, repository)
-    assert (repository / ".env.phase1").is_file()
+def test_fresh_settings_are_the_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`phase1 init`."""
+    assert "phase1 init" in UNNAMED
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+    shell("phase1 init", tmp_path)
+    assert (tmp_path / ".env.phase1").read_bytes() == (ROOT / ".env.phase1.example").read_bytes()
 
 
 async def send(http: httpx.AsyncClient, question: Asked) -> httpx.Response:

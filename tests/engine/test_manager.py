@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import pytest
 from phase1.engine.call import Answer, Call
 from phase1.engine.manager import reporting
 from phase1.engine.transport import Broken, NeverSent
-from phase1.events import BreakerChanged, CallFinished, Routed
+from phase1.events import BreakerChanged, CallFinished, Rejected, Routed
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, QueueFull, QueueTimeout, Refused, UpstreamError
 from phase1.policy.breaker import BreakerMode, BreakerState
 from phase1.policy.classify import Kind, Outcome
@@ -25,6 +26,7 @@ from .providers import (
     Providers,
     Step,
     after,
+    body,
     chat_stream,
     never,
     raising,
@@ -493,3 +495,49 @@ async def test_public_address_has_no_credentials(make_manager: MakeManager, base
     changed = type(spec)(name="a", base_url=base_url, api_key="k")
     assert make_manager(providers, specs=(changed,)).public_url == shown
     assert make_manager(providers, specs=()).public_url == "https://api.openai.com/v1"
+
+
+# -- what is told of a call
+
+
+async def test_call_is_told_with_its_model_tokens_and_sizes(make_manager: MakeManager) -> None:
+    """Read from the bytes, and not one of them is kept."""
+    asked = b'{"model":"gpt","messages":[]}'
+    answer = body(b'{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}')
+    manager = make_manager(Providers(a=[answer]))
+    got = await manager.send(replace(CHAT, body=asked))
+    (event,) = manager.of(CallFinished)
+    assert isinstance(event, CallFinished)
+    assert (event.path, event.model, event.refusal) == ("/chat/completions", "gpt", None)
+    assert (event.bytes_sent, event.bytes_received) == (len(asked), len(got.body))
+    assert (event.input_tokens, event.output_tokens, event.chunks) == (3, 4, 0)
+    assert [attempt.node for attempt in event.trail] == ["a"]
+
+
+async def test_stream_is_told_with_its_chunks_and_its_usage(make_manager: MakeManager) -> None:
+    """When its last byte has gone by."""
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}\n\n'
+    events = chat_events("hel", "lo")
+    manager = make_manager(Providers(a=[streamed(*events[:-1], usage, events[-1])]))
+    received = await read(await manager.send(STREAMED_CHAT))
+    (event,) = manager.of(CallFinished)
+    assert isinstance(event, CallFinished)
+    assert (event.input_tokens, event.output_tokens) == (3, 4)
+    assert (event.chunks, event.bytes_received) == (len(events) + 1, len(received))
+
+
+async def test_refusal_is_told_by_its_name(make_manager: MakeManager) -> None:
+    """The queue's, and the breaker's, which never gets as far."""
+    manager = make_manager(
+        Providers(a=[FAILING]), llm_pool_size=1, llm_client_concurrency=1, llm_queue_size=0, openai_max_retries=0
+    )
+    await fail(manager)
+    with pytest.raises(CircuitOpen):
+        await manager.send(CHAT)
+    assert manager.of(Rejected) == [Rejected("CircuitOpen")]
+    manager.breaker.reset()
+    manager.bindings.current().admission.in_flight = 1
+    with pytest.raises(QueueFull):
+        await manager.send(CHAT)
+    manager.bindings.current().admission.in_flight = 0
+    assert [event.refusal for event in manager.of(CallFinished)] == [None, None, None, "QueueFull"]  # type: ignore[attr-defined]

@@ -593,3 +593,56 @@ async def test_repr_tells_live_state() -> None:
     assert (bench.pool.in_flight, bench.pool.capacity) == (1, 1000)
     await task
     assert repr(bench.pool) == "<Pool nodes=1/2 up in_flight=0>"
+
+
+# -- what is told of each attempt
+
+
+async def test_trail_tells_of_each_attempt_and_who_was_out_of_the_question() -> None:
+    """A node that rests, one that has been asked: the flight recorder says why they were left out."""
+    bench = Bench(Providers(a=[status(429, headers={"retry-after": "60"})], b=[status(500), whole()], c=[whole()]))
+    first = await bench.send()
+    assert [(each.node, each.kind, each.skipped) for each in first.trail] == [
+        ("a", "rate_limit", ""),
+        ("b", "server_error", "a=cooling"),
+        ("c", "ok", "a=cooling b=asked"),
+    ]
+    second = await bench.send()
+    assert [(each.node, each.skipped) for each in second.trail] == [("b", "a=cooling")]
+    assert all(each in bench.told for each in (*first.trail, *second.trail))
+
+
+async def test_node_that_is_off_or_drained_is_named_so() -> None:
+    """Off by itself, or by an operator."""
+    bench = Bench(Providers(a=[whole()], b=[whole()], c=[whole()]))
+    bench.pool.nodes[0].switch_off()
+    bench.pool.nodes[1].drain()
+    (attempt,) = (await bench.send()).trail
+    assert (attempt.node, attempt.skipped) == ("c", "a=off b=drained")
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x-request-id": "req_1"}, "req_1"),
+        ({"apim-request-id": "0-1.2"}, "0-1.2"),
+        ({"x-request-id": "two words"}, None),
+        ({"x-request-id": "x" * 81}, None),
+        ({}, None),
+    ],
+)
+async def test_failed_attempt_knows_the_upstreams_request_id(headers: dict[str, str], expected: str | None) -> None:
+    """If it is a name and no text; of a success it is not looked for."""
+    bench = Bench(Providers(a=[status(400, headers=headers)]))
+    (attempt,) = (await bench.send()).trail
+    assert attempt.request_id == expected
+    assert attempt.server == "a.test"
+
+
+async def test_node_that_rests_or_is_ejected_is_named_so() -> None:
+    """By its own wish, or because it fails."""
+    bench = Bench(Providers(a=[whole()], b=[whole()], c=[whole()]))
+    bench.pool.nodes[0].rest(60.0)
+    bench.pool.nodes[1].ejection.until = bench.loop.time() + 60.0
+    (attempt,) = (await bench.send()).trail
+    assert (attempt.node, attempt.skipped) == ("c", "a=resting b=ejected")

@@ -180,6 +180,13 @@ with phase1.http_client(timeout=5.0) as http:
 openai.AsyncOpenAI(http_client=phase1.async_http_client())
 
 
+def observed(scope: dict[str, object]) -> bool:
+    """Stages around database work, and our own pages in the app's traces."""
+    with phase1.stage("db_fetch"):
+        pass
+    return assert_type(phase1.is_internal(scope), bool)
+
+
 # Pools and balancers by themselves.
 
 

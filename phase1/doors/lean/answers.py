@@ -40,6 +40,7 @@ class Asked:
     body: bytes
     stream: bool
     coded: Coded | None
+    model: str | None
 
     @property
     def what(self) -> tuple[str, bool]:
@@ -58,6 +59,7 @@ class Asked:
             streams=self.stream,
             credentials=learnt.credentials,
             parsed=self.stream,
+            model=self.model,
         )
 
     def request(self) -> httpx2.Request:

@@ -99,8 +99,9 @@ def _asked(client: Any, resource: Resource, arguments: Arguments) -> Asked | Non
     if body is None:
         return None
     coded = resource.coded if resource.coded is not None and resource.coded.concerns(arguments) else None
-    streams = stream is True
-    return Asked(client, resource, recall(client, (resource.name, streams)), body, streams, coded)
+    streams, model = stream is True, arguments.get("model")
+    named = model if isinstance(model, str) else None
+    return Asked(client, resource, recall(client, (resource.name, streams)), body, streams, coded, named)
 
 
 @contextlib.contextmanager

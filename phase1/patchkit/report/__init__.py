@@ -1,0 +1,1 @@
+"""How are findings told? To a person, to a program (`document`), to GitHub (`github`), to code scanning (`sarif`)."""
