@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
-__all__ = ["ENDS", "End", "decode", "encode", "ending", "reset"]
+__all__ = ["End", "decode", "encode", "ending", "reset"]
 
 
 class End(StrEnum):
@@ -25,9 +25,6 @@ class End(StrEnum):
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
     LOST = "lost"
-
-
-ENDS: Final = frozenset(End)
 
 
 def encode(frame: Mapping[str, Any]) -> str:

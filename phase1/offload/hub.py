@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from phase1.offload.broadcast import Broadcast
 from phase1.offload.journal import Cursor, Entry
 from phase1.offload.redis_client import RedisClient
 
@@ -39,7 +40,7 @@ class Hub:
         self._control = control
         self._watches: dict[str, set[_Watch]] = {}
         self._confirmed: dict[str, asyncio.Event] = {}
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._cancelled = Broadcast()
         self._pubsub: PubSub | None = None
 
     async def run(self) -> None:
@@ -80,8 +81,7 @@ class Hub:
         channel = message["channel"]
         if message["type"] == "message":
             if channel == self._control:
-                for listener in self._listeners:
-                    listener.put_nowait(message["data"])
+                self._cancelled.tell(message["data"])
             else:
                 self._notify(channel, message["data"])
         elif message["type"] == "subscribe" and channel in self._confirmed:
@@ -132,15 +132,9 @@ class Hub:
             with contextlib.suppress(RedisError, OSError):  # the loop of `run` finds out, and subscribes anew
                 await getattr(self._pubsub, verb)(channel)
 
-    async def cancellations(self) -> AsyncIterator[str]:
+    def cancellations(self) -> AsyncIterator[str]:
         """See `Journal`."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
+        return self._cancelled.listen()
 
 
 class _Watch:

@@ -171,7 +171,6 @@ class Meta:
     created: int
     started: int
     restarts: bool
-    now: int
 
 
 class Watch(Protocol):

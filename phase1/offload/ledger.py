@@ -145,7 +145,7 @@ class Ledger:
     def _close(self, end: str) -> None:
         self.state, self.end = "done", end
 
-    def meta(self, now: int) -> Meta:
+    def meta(self) -> Meta:
         """What may be told."""
         return Meta(
             user=self.new.user,
@@ -159,5 +159,4 @@ class Ledger:
             created=self.created,
             started=self.started,
             restarts=self.new.restarts,
-            now=now,
         )

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self
 
+from phase1.offload.broadcast import Broadcast
 from phase1.offload.config import Config
 from phase1.offload.journal import Append, Claim, Code, Created, Cursor, Entry, Meta, NewTask, Reply
 from phase1.offload.ledger import Ledger
@@ -36,7 +37,7 @@ class MemoryJournal:
         self._kept_until: dict[str, int] = {}
         self._keys: dict[str, tuple[str, str, int]] = {}
         self._watches: defaultdict[str, set[_MemoryWatch]] = defaultdict(set)
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._cancelled = Broadcast()
         self._forgot_at = 0
 
     async def create(self, new: NewTask) -> Created:
@@ -125,8 +126,7 @@ class MemoryJournal:
         if reply.code is Code.CLOSED_HERE:
             self._written(task, ledger)
         elif reply.code is Code.OK:
-            for listener in self._listeners:
-                listener.put_nowait(task)
+            self._cancelled.tell(task)
         return reply
 
     async def reap(self, task: str) -> Reply:
@@ -167,7 +167,7 @@ class MemoryJournal:
         """See `Journal`."""
         self._forget(self._now())
         ledger = self._ledgers.get(task)
-        return ledger.meta(self._now()) if ledger else None
+        return ledger.meta() if ledger else None
 
     async def request(self, task: str) -> str | None:
         """See `Journal`."""
@@ -182,15 +182,9 @@ class MemoryJournal:
         """See `Journal`."""
         return len(self._watches.get(task, ()))
 
-    async def cancellations(self) -> AsyncIterator[str]:
+    def cancellations(self) -> AsyncIterator[str]:
         """See `Journal`."""
-        queue: asyncio.Queue[str] = asyncio.Queue()
-        self._listeners.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._listeners.discard(queue)
+        return self._cancelled.listen()
 
     def _tell(self, task: str) -> None:
         for watch in self._watches.get(task, ()):

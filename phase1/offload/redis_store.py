@@ -181,12 +181,10 @@ class RedisJournal:
         values = await self._client.command("HMGET", self._key(task, "m"), *_FIELDS)
         if values[0] is None:
             return None
-        seconds, micros = await self._client.command("TIME")
         known: dict[str, Any] = dict(zip(_FIELDS, values, strict=True))
         numbers: dict[str, Any] = {name: int(known[name]) for name in _FIELDS[4:10]}
         texts: dict[str, Any] = {name: known[name] for name in _FIELDS[:4]}
-        now = int(seconds) * 1000 + int(micros) // 1000
-        return Meta(**texts, **numbers, restarts=known["restarts"] == "1", now=now)
+        return Meta(**texts, **numbers, restarts=known["restarts"] == "1")
 
     async def request(self, task: str) -> str | None:
         """See `Journal`."""

@@ -111,7 +111,7 @@ class _Attempt:
     async def run(self) -> str:
         """Ask, write, end."""
         journal = self._runner._journal  # noqa: SLF001
-        meta, text = await journal.meta(self._task), await journal.request(self._task)
+        meta, text = await asyncio.gather(journal.meta(self._task), journal.request(self._task))
         if meta is None or text is None:
             return "gone"
         try:

@@ -49,6 +49,7 @@ async def task(journal: Journal, name: str, meta: Meta) -> dict[str, Any]:
         "status": _status(meta),
         "attempt": meta.epoch,
         "created_at": meta.created // 1000,
+        "started_at": meta.started // 1000 or None,
     }
     return {**told, **await _outcome(journal, name)} if meta.state == "done" else told
 

@@ -9,7 +9,7 @@ from phase1.offload import frames
 from phase1.offload.config import Config
 from phase1.offload.frames import End
 from phase1.offload.held import Held
-from phase1.offload.jobs import ANALYTICS, Job, JobQueue
+from phase1.offload.jobs import ANALYTICS, FEEDBACK, Job, JobQueue
 from phase1.offload.journal import START, Journal
 from phase1.offload.runner import Finished, Runner
 from phase1.offload.source import Source
@@ -58,7 +58,7 @@ class Works:
 
     async def _after(self, finished: Finished) -> None:
         session = finished.request.session
-        if session is not None and finished.end is End.COMPLETED and finished.kind != "feedback":
+        if session is not None and finished.end is End.COMPLETED and finished.kind != FEEDBACK:
             said = (
                 {"role": "user", "content": finished.request.messages[-1].content},
                 {"role": "assistant", "content": finished.text},
