@@ -5,7 +5,7 @@ bin := .venv/bin
 python := $(bin)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup services demo test test-openai1 test-openai2 test-openai3 lint format lock bench clean
+.PHONY: help setup services demo test chaos test-openai1 test-openai2 test-openai3 lint format lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ demo: setup ## legacy app against pooled app, side by side (ARGS=--serve leaves 
 
 test: setup services ## all tests, and branch coverage of policy and engine
 	$(python) -m pytest --cov --cov-report=term $(ARGS)
+
+chaos: setup services ## offload while workers, web processes and Redis are killed: no token lost, none doubled
+	$(python) -m pytest -m chaos $(ARGS)
 
 test-openai1: ## all tests against the newest openai 1.x; also test-openai2, test-openai3
 test-openai1 test-openai2 test-openai3: test-%: services

@@ -39,7 +39,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection
 
-import phase1  # phase1 (1/7 import)
+import phase1  # phase1 (1/8 import)
 
 logger = logging.getLogger("learning_app")
 
@@ -90,7 +90,7 @@ def user_of_request(request: HTTPConnection) -> str | None:
 
 
 app = FastAPI(title="Learning support", version="3.2.0")
-phase1_llm_manager = phase1.install(app, legacy=lambda: llm_client, user_key=user_of_request)  # phase1 (2/7 global)
+phase1_llm_manager = phase1.install(app, legacy=lambda: llm_client, user_key=user_of_request)  # phase1 (2/8 global)
 
 # What the whole process shares.
 llm_client: Any = None  # one client for all requests, built at startup
@@ -205,7 +205,9 @@ class Database:
         connect, error = self._driver()
         connection = None
         try:
-            connection = self._idle.pop() if self._idle else connect()
+            with contextlib.suppress(IndexError):  # asking first whether there is one loses a race between threads
+                connection = self._idle.pop()
+            connection = connection or connect()
             yield connection
             connection.commit()
         except BaseException as exc:
@@ -424,13 +426,14 @@ async def startup_event() -> None:
     global llm_client  # noqa: PLW0603 - the pattern this app is an example of
     database.create_schema()
     llm_client = learning_planner()
-    phase1_llm_manager.log_status()  # phase1 (3/7 startup)
+    phase1_llm_manager.log_status()  # phase1 (3/8 startup)
     logger.info("started: model=%s database=%s", LLM_MODEL, database.kind)
 
 
 @app.on_event("shutdown")
 async def shutdown_event() -> None:
     """Let go of the connections."""
+    await chat_store.aclose()  # phase1 (8/8 optimized)
     llm_client.close()
     database.close()
 
@@ -460,14 +463,75 @@ async def database_failed(_request: Request, exc: DatabaseError) -> JSONResponse
     return JSONResponse({"detail": "Database error"}, 500)
 
 
+chat_store = phase1.chat.ChatStore(  # phase1 (8/8 optimized)
+    context=lambda question: project_context(question.user_id, question.project_id),
+    history=lambda question: recent_chat(question.user_id, question.history_limit),
+    save=lambda turn: save_chat(turn.user_id, turn.kind, turn.message, turn.response, turn.project_id),
+    history_required=True,
+)
+
+
+def chat_prompt(parts: phase1.chat.PromptParts) -> Messages:  # phase1 (8/8 optimized)
+    """The messages that /chat sends."""
+    support = SUPPORT_PROMPTS[parts.decision.support_type] if parts.decision else ""
+    messages: Messages = [{"role": "system", "content": f"{SYSTEM_PROMPT} {support}{parts.context}"}]
+    for turn in parts.history:
+        messages.append({"role": "user", "content": turn["message"]})
+        messages.append({"role": "assistant", "content": turn["response"]})
+    return [*messages, {"role": "user", "content": parts.message}]
+
+
+def agent_prompt(parts: phase1.chat.PromptParts) -> Messages:  # phase1 (8/8 optimized)
+    """The messages that /conversation-agent/chat sends."""
+    support = SUPPORT_PROMPTS[parts.decision.support_type] if parts.decision else ""
+    messages: Messages = [{"role": "system", "content": f"{SYSTEM_PROMPT} {support}".strip()}]
+    messages += [{"role": turn.role, "content": turn.content} for turn in parts.history]
+    return [*messages, {"role": "user", "content": parts.message}]
+
+
+async def optimized_chat(  # phase1 (8/8 optimized)
+    chat_data: ChatMessage, current_user: int, llm: phase1.LLMClient
+) -> Response:
+    """/chat with the project and the history read at the same time, and nothing that blocks."""
+    answer = await phase1.chat.optimized_chat_with_ai(
+        chat_data=chat_data,
+        current_user=current_user,
+        supabase=chat_store,
+        llm_client=llm,
+        conversation_orchestrator=conversation_orchestrator,
+        ENABLE_CONVERSATION_AGENT=ENABLE_CONVERSATION_AGENT,
+        MAX_CHAT_MESSAGE_LENGTH=MAX_CHAT_MESSAGE_LENGTH,
+        prompt=chat_prompt,
+    )
+    return answer.as_legacy(ChatResponse)
+
+
+async def optimized_agent(  # phase1 (8/8 optimized)
+    request: ConversationAgentRequest, current_user: int, llm: phase1.LLMClient
+) -> Response:
+    """/conversation-agent/chat likewise."""
+    answer = await phase1.chat.optimized_chat_with_conversation_agent(
+        request=request,
+        current_user=current_user,
+        supabase=chat_store,
+        llm_client=llm,
+        conversation_orchestrator=conversation_orchestrator,
+        ENABLE_CONVERSATION_AGENT=ENABLE_CONVERSATION_AGENT,
+        MAX_CHAT_MESSAGE_LENGTH=MAX_CHAT_MESSAGE_LENGTH,
+        prompt=agent_prompt,
+    )
+    return answer.as_legacy(ConversationAgentResponse)
+
+
 # --- the API ----------------------------------------------------------------------------------------------------------
 
 
 @app.post("/chat", response_model=ChatResponse, dependencies=[Depends(chat_rate_limiter)])
+@phase1.chat.optimized(optimized_chat, switch="use_optimized_chat")  # phase1 (8/8 optimized)
 async def chat_with_ai(
     chat_data: ChatMessage,
     current_user: CurrentUser,
-    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (4/7 chat)
+    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (4/8 chat)
 ) -> ChatResponse:
     """Answer with the project and the last turns as context."""
     check_length(chat_data.message)
@@ -482,7 +546,7 @@ async def chat_with_ai(
         messages.append({"role": "assistant", "content": turn["response"]})
     messages.append({"role": "user", "content": chat_data.message})
 
-    response = await llm.generate_response_async(messages)  # phase1 (4/7 chat)
+    response = await llm.generate_response_async(messages)  # phase1 (4/8 chat)
 
     save_chat(current_user, "chat", chat_data.message, response, chat_data.project_id)
     return ChatResponse(
@@ -505,10 +569,11 @@ async def chat_history(
 
 
 @app.post("/conversation-agent/chat", dependencies=[Depends(chat_rate_limiter)])
+@phase1.chat.optimized(optimized_agent, switch="use_optimized_agent")  # phase1 (8/8 optimized)
 async def chat_with_conversation_agent(
     request: ConversationAgentRequest,
     current_user: CurrentUser,
-    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (5/7 agent)
+    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (5/8 agent)
 ) -> ConversationAgentResponse:
     """Let the agent choose the kind of support; if it cannot, answer as a plain tutor and say so."""
     check_length(request.message)
@@ -527,7 +592,7 @@ async def chat_with_conversation_agent(
     messages += [{"role": turn.role, "content": turn.content} for turn in history]
     messages.append({"role": "user", "content": request.message})
 
-    response = await llm.generate_response_async(messages)  # phase1 (5/7 agent)
+    response = await llm.generate_response_async(messages)  # phase1 (5/8 agent)
 
     save_chat(current_user, "agent", request.message, response)
     return ConversationAgentResponse(
@@ -548,7 +613,7 @@ async def deep_dive_into_theme(
     theme_id: Annotated[RowId, Path()],
     request: DeepDiveRequest,
     current_user: CurrentUser,
-    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (6/7 theme)
+    llm: Annotated[phase1.LLMClient, Depends(phase1.llm_for(get_current_user_cached))],  # phase1 (6/8 theme)
 ) -> DeepDiveResponse:
     """Have the model write questions that lead deeper into a theme."""
     check_length(request.focus)
@@ -561,7 +626,7 @@ async def deep_dive_into_theme(
     focus = f"\nThe learner is most interested in: {request.focus}" if request.focus else ""
     messages: Messages = [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": task + focus}]
 
-    response = await llm.generate_response_async(messages)  # phase1 (6/7 theme)
+    response = await llm.generate_response_async(messages)  # phase1 (6/8 theme)
 
     save_chat(current_user, "theme", task, response)
     lines = [re.sub(r"^\W*(\d+[.)])?\s*", "", line) for line in response.splitlines()]
@@ -590,7 +655,7 @@ async def health() -> dict[str, Any]:
     return {"status": "ok", "database": database.kind, "llm_client": llm_client is not None}
 
 
-@app.get("/metrics/llm-summary", include_in_schema=False)  # phase1 (7/7 monitoring)
+@app.get("/metrics/llm-summary", include_in_schema=False)  # phase1 (7/8 monitoring)
 async def llm_summary(_current_user: CurrentUser) -> dict[str, object]:
     """What the LLM system has done so far, for the app's own users."""
     return phase1_llm_manager.get_metrics()

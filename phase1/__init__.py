@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from phase1 import chat as chat
+    from phase1 import offload as offload
     from phase1.asgi.dependencies import LLM, get_llm, llm_for
     from phase1.asgi.install import install
     from phase1.asgi.lifespan import lifespan
@@ -34,6 +36,7 @@ __all__ = [
     "adopt",
     "async_http_client",
     "call",
+    "chat",
     "get_async_llm_client",
     "get_llm",
     "get_llm_pool",
@@ -44,6 +47,7 @@ __all__ = [
     "iterate",
     "lifespan",
     "llm_for",
+    "offload",
     "relay",
     "stage",
 ]
@@ -75,8 +79,13 @@ _HOMES = {
 }
 
 
+_ROOMS = frozenset({"chat", "offload"})
+
+
 def __getattr__(name: str) -> object:
     """Load a public name when it is first used: `import phase1` stays light."""
+    if name in _ROOMS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -12,17 +12,22 @@ import signal
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import asdict
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from phase1.asgi.trial import start_server
+from phase1.chat.replay import open_replay
 from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.demo import Plan, demo
+from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
 from phase1.lab.result import broken_promises, document
+from phase1.offload.command import start_worker
 
 __all__ = ["app"]
 
@@ -34,6 +39,7 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
   phase1 status         how a running app is; phase1 top is the same, live
+  phase1 replay --help  save the chat turns that the database did not take
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -75,6 +81,10 @@ def run_demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the pooled app; 0: a free one.")] = 0,
     serve: Annotated[bool, typer.Option("--serve", help="Leave the pooled app up, with its debug page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    offload: Annotated[
+        bool,
+        typer.Option("--offload", help="Show offload instead: resume, stop, a killed worker. With --port and --serve."),
+    ] = False,
 ) -> None:
     """Measure a legacy app against the same app with the pool.
 
@@ -82,6 +92,8 @@ def run_demo(
     timeouts, a mean of at most 1.5 times the upstream's, and ten times the requests per second: if not, the exit code
     is 1.
     """
+    if offload:
+        raise typer.Exit(_run(_offload(port=port, serve=serve)))
     plan = Plan(users=users, rounds=rounds, latency=latency, port=port)
     raise typer.Exit(_run(_demo(plan, serve=serve, as_json=as_json)))
 
@@ -103,6 +115,68 @@ def run_app(
     except Phase1Error as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+
+
+@app.command("replay")
+def replay_turns(
+    target: Annotated[str, typer.Argument(metavar="MODULE:STORE", help="The app's ChatStore: main:chat_store")],
+    file: Annotated[Path | None, typer.Argument(help="The dead-letter file.", show_default="the store's own")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Save the chat turns that the database did not take. Exit code 1: some are still in the file.
+
+    phase1 replay main:chat_store
+    """
+    raise typer.Exit(_run(_replay(target, file, as_json=as_json)))
+
+
+async def _replay(target: str, file: Path | None, *, as_json: bool) -> int:
+    replay = open_replay(target, file)
+    done = await replay.run()
+    if as_json:
+        typer.echo(json.dumps({"file": str(replay.letters.path), **asdict(done), "left": done.left}))
+    else:
+        typer.echo(f"{done.saved} saved, {done.failed} failed, {done.unreadable} unreadable: {replay.letters.path}")
+    return 1 if done.left else 0
+
+
+@app.command("worker", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_worker(
+    context: typer.Context,
+    *,
+    queues: Annotated[str, typer.Option(help="What it works on, of: llm, default, feedback, analytics.")] = (
+        "llm,default,feedback,analytics"
+    ),
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Tasks at once.", show_default="LLM_OFFLOAD_CONCURRENCY; 2 without llm"),
+    ] = None,
+    events: Annotated[bool, typer.Option("--events", help="Let Flower see and steer it.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only say whether it could work.")] = False,
+) -> None:
+    """Run a Celery worker for offloaded chats, after a look at settings and Redis. Further options are Celery's.
+
+    phase1 worker --queues llm --concurrency 64
+    """
+    try:
+        code = start_worker(queues, concurrency, context.args, events=events, check=check)
+    except Phase1Error as error:
+        typer.echo(str(error) if isinstance(error, MissingExtraError) else f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    raise typer.Exit(code)
+
+
+async def _offload(*, port: int, serve: bool) -> int:
+    stage = TerminalStage(console_for(sys.stderr))
+    async with offload_demo(os.environ, typer.echo, port=port) as shown:
+        if serve:
+            stage.say(f"the app stays up until Ctrl-C; its chat page: {shown.url}")
+            with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
+                await asyncio.Event().wait()
+        else:
+            stage.say("to try it in a browser: phase1 demo --offload --serve")
+    return 1 if shown.broken else 0
 
 
 async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:

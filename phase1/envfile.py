@@ -30,8 +30,8 @@ GROUPS: Final = {
     "llm_auto_rollout": "Roll-out and start",
     "llm_unblock": "How it runs",
     "llm_admin_token": "Who may see and steer",
-    "use_optimized_chat": "Chat endpoints (checked at start, not used yet)",
-    "redis_url": "Task queue (checked at start, not used yet)",
+    "use_optimized_chat": "Chat endpoints, with the pool on (phase1.chat)",
+    "redis_url": "Offload: chats over a task queue",
 }
 """The heading above the first field of each group."""
 

@@ -85,7 +85,9 @@ _PAIRS: Final = (
     ("llm_connect_timeout", "llm_request_deadline", "less than", operator.lt),
     ("chat_history_limit_default", "chat_history_limit_max", "at most", operator.le),
 )
-_SECRETS: Final = frozenset({"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token"})
+_SECRETS: Final = frozenset(
+    {"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token", "llm_offload_secret"}
+)
 _URLS: Final = frozenset({"openai_base_url", "llm_state_url", "redis_url"})
 
 Source: TypeAlias = Literal["default", "environment", ".env.phase1", "argument"]
@@ -123,6 +125,10 @@ _Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
 _Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
 _Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
 _Access: TypeAlias = Annotated[Literal["auto", "off"], BeforeValidator(lower)]
+_OffloadBackend: TypeAlias = Annotated[Literal["memory", "redis", "celery"], BeforeValidator(lower)]
+_OnDisconnect: TypeAlias = Annotated[Literal["continue", "cancel"], BeforeValidator(lower)]
+_OffloadFallback: TypeAlias = Annotated[Literal["off", "memory"], BeforeValidator(lower)]
+_CacheSeconds: TypeAlias = Annotated[int, Field(ge=0, le=600)]
 _Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(log_level)]
 
 
@@ -291,21 +297,63 @@ class Settings(BaseSettings):
         description="Directory in which the workers of one app leave their numbers for each other. Not set: the workers"
         " of uvicorn, gunicorn, hypercorn and granian find a place in the system's temporary directory.",
     )
-    use_optimized_chat: bool = Field(default=True, description="The chat helpers' optimized way for chat endpoints.")
-    use_optimized_agent: bool = Field(
-        default=True, description="The chat helpers' optimized way for the conversation agent."
+    use_optimized_chat: bool = Field(
+        default=True,
+        description="false: chat endpoints with an optimized way (phase1.chat) go their own way all the same.",
     )
+    use_optimized_agent: bool = Field(default=True, description="The same for the endpoints of a conversation agent.")
     chat_history_limit_default: _Count = Field(
-        default=20, description="Messages of history that are fetched when the caller names no number; 1 or more."
+        default=20,
+        description="Entries of history that a prompt gets when the caller names no number; 1 or more.",
     )
     chat_history_limit_max: _Count = Field(
-        default=50, description="Messages of history that are fetched at most; 1 or more. It bounds the default too."
+        default=50, description="Entries of history that a prompt gets at most; 1 or more. It bounds the default too."
     )
     redis_url: _RedisUrl | None = Field(
         default=None, description="Redis of the task queue: redis://host:6379/0, rediss://host or unix:///path"
     )
     redis_pool_max_connections: _Count = Field(
         default=50, description="Connections to Redis per process at most; 1 or more."
+    )
+    llm_offload_backend: _OffloadBackend = Field(
+        default="memory",
+        description="Where offloaded chats run and are kept: memory (this process), redis (this process, kept in Redis:"
+        " any web process can resume them) or celery (worker processes, kept in Redis).",
+    )
+    llm_offload_secret: _Token | None = Field(
+        default=None,
+        description="Signs task ids, anonymous users' cookies and queue messages; 16 characters or more, the same in"
+        " every web and worker process. Needed by the backends redis and celery.",
+    )
+    llm_offload_concurrency: _Count = Field(
+        default=32, description="Offloaded chats that one process (with celery: one worker) runs at once; 1 or more."
+    )
+    llm_offload_queue_size: _Count = Field(
+        default=1000, description="Offloaded tasks that wait or run at most, over all processes; 1 or more."
+    )
+    llm_offload_models: str | None = Field(
+        default=None,
+        description="Models that callers may ask for, separated by commas. Not set: LLM_MODEL and those of the nodes'"
+        " models.",
+    )
+    llm_offload_requests_per_minute: _Count = Field(
+        default=60, description="Offloaded tasks that one user may start per minute, a third of them at once."
+    )
+    llm_offload_tasks_per_user: _Count = Field(
+        default=4, description="Offloaded chats of one user that wait or run at most; 1 or more."
+    )
+    llm_offload_on_disconnect: _OnDisconnect = Field(
+        default="continue",
+        description="What happens to a chat that nobody has read for 10 seconds: continue or cancel.",
+    )
+    llm_offload_cache_seconds: _CacheSeconds = Field(
+        default=0,
+        description="Seconds for which the same question of the same user gets the same answer, 0 to 600; 0: never.",
+    )
+    llm_offload_fallback: _OffloadFallback = Field(
+        default="off",
+        description="When Redis is away: off (new chats are refused with 503) or memory (they run in the web process"
+        " that took them).",
     )
 
     _sources: dict[str, Source] = PrivateAttr(default_factory=dict)

@@ -79,6 +79,14 @@ STEPS = (
         "The pages for operators (/debug/llm-system, /metrics/llm-system) come with step 2, with their own rules.\n"
         "Needs step 2.",
     ),
+    Step(
+        8,
+        "optimized",
+        "/chat, /conversation-agent/chat: database work side by side, off the event loop",
+        "With the pool on and USE_OPTIMIZED_CHAT, USE_OPTIMIZED_AGENT not false: the project and the history are read\n"
+        "at the same time, in threads; a turn that the database does not take is kept and replayed, and the answer\n"
+        "is not lost with it; the response has performance_metrics. Needs steps 2, 4 and 5.",
+    ),
 )
 
 
@@ -86,8 +94,8 @@ def without(text: str, step: Step) -> str:
     """The app's text before `step`: its lines gone, its awaited calls blocking again."""
     mark = rf"  # phase1 \({step.number}/{len(STEPS)} {step.name}\)\n"
     text = re.sub(rf"await llm\.generate_response_async\((.*)\){mark}", r"llm_client.generate_response(\1)\n", text)
-    text = re.sub(rf"\n\n@.*{mark}(?:.+\n)+", "", text)  # an endpoint of its own
-    text = re.sub(rf"\nimport .*{mark}", "", text)  # a block of imports of its own
+    text = re.sub(rf"\n\n(?!import )\S.*{mark}(?:.+\n)+", "", text)  # a paragraph of its own: an endpoint, a function
+    text = re.sub(rf"\n\nimport .*{mark}", "\n", text)  # a block of imports of its own
     return re.sub(rf".*{mark}", "", text)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Prometheus with
-# promtool, Chromium with chromedriver.
+# Makes the programs available that the tests start for themselves: PostgreSQL's server binaries, Redis, nginx,
+# Prometheus with promtool, and Chromium.
 #
 # No system service needs to run: the tests start their own, in temporary directories. As root on Debian or Ubuntu the
 # packages are installed; elsewhere the one command to run is printed and the tests that need it are skipped
@@ -51,6 +51,15 @@ apt_install_prometheus() {
     without_starting apt_get install -y --no-install-recommends prometheus
 }
 
+# Debian's redis-server package would start a server on the usual port; the program is all that is wanted.
+apt_install_redis() {
+    printf 'services: installing redis-server\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends redis-server
+}
+
+has_redis() { command -v redis-server >/dev/null || command -v valkey-server >/dev/null; }
+
 # Packages ask this script whether they may start their service: 101 is no.
 without_starting() {
     local policy=/usr/sbin/policy-rc.d status=0
@@ -66,6 +75,14 @@ without_starting() {
 }
 
 has_prometheus() { command -v promtool >/dev/null && command -v prometheus >/dev/null; }
+# The same holds for nginx.
+apt_install_nginx() {
+    printf 'services: installing nginx-light\n' >&2
+    apt_get update
+    without_starting apt_get install -y --no-install-recommends nginx-light
+}
+
+has_nginx() { command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; }
 
 apt_install_chromium() {
     printf 'services: installing chromium and chromedriver\n' >&2
@@ -104,4 +121,6 @@ provide() {
 
 provide PostgreSQL has_postgres apt_install_postgres postgresql postgresql@17
 provide Prometheus has_prometheus apt_install_prometheus prometheus prometheus
+provide Redis has_redis apt_install_redis redis-server redis
+provide nginx has_nginx apt_install_nginx nginx-light nginx
 provide Chromium has_chromium apt_install_chromium 'chromium chromium-driver' 'chromium chromedriver'

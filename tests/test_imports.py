@@ -13,12 +13,16 @@ OPTIONAL = (
     "aiohttp",
     "celery",
     "fastapi",
+    "langchain_core",
+    "langgraph",
     "libcst",
     "llmock",
     "orjson",
     "prometheus_client",
     "redis",
     "rich",
+    "sqlalchemy",
+    "supabase",
     "typer",
     "uvicorn",
 )
@@ -66,7 +70,7 @@ def test_command_without_its_extra_says_what_to_install() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("room", ["asgi", "doors", "engine", "policy", "settings"])
+@pytest.mark.parametrize("room", ["asgi", "chat", "doors", "engine", "policy", "settings"])
 def test_each_room_opens_by_itself(room: str) -> None:
     """Every room can be imported first: no import order is required and none goes round in a circle."""
     assert modules_after(f"import phase1.{room}").isdisjoint(OPTIONAL)

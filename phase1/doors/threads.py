@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 if TYPE_CHECKING:
     from phase1.engine.manager import Manager
 
-__all__ = ["iterate_in_threads", "run_in_threads"]
+__all__ = ["iterate_in_threads", "run_in_threads", "start_thread", "until_done"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,14 +37,15 @@ async def run_in_threads(manager: Manager, fn: Callable[P, T], /, *args: P.args,
     await binding.legacy.enter(None, timeout=manager.settings.llm_queue_timeout)
     work = partial(contextvars.copy_context().run, partial(fn, *args, **kwargs))
     try:
-        running = _start(work)
+        running = start_thread(work)
     except BaseException:
         binding.legacy.leave()
         raise
-    return await _until_done(running, binding.legacy.leave)
+    return await until_done(running, binding.legacy.leave)
 
 
-def _start(work: Callable[[], T]) -> asyncio.Future[T]:
+def start_thread(work: Callable[[], T], *, name: str = "phase1-legacy") -> asyncio.Future[T]:
+    """Begin `work` in a daemon thread of its own; the future belongs to the running loop."""
     loop = asyncio.get_running_loop()
     running: asyncio.Future[T] = loop.create_future()
 
@@ -58,7 +59,7 @@ def _start(work: Callable[[], T]) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle)
 
-    threading.Thread(target=run, name="phase1-legacy", daemon=True).start()
+    threading.Thread(target=run, name=name, daemon=True).start()
     return running
 
 
@@ -69,7 +70,7 @@ def _as_in_a_coroutine(exc: StopIteration) -> RuntimeError:
     return error
 
 
-async def _until_done(running: asyncio.Future[T], leave: Callable[[], None]) -> T:
+async def until_done(running: asyncio.Future[T], leave: Callable[[], None]) -> T:
     """Wait for the thread; when cancelled, go at once but `leave` only when the thread has ended."""
 
     def ended(done: asyncio.Future[T]) -> None:

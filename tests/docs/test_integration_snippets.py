@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import json
 import logging
@@ -373,6 +374,18 @@ async def test_a_client_with_its_own_http_client_is_left_alone(
     assert any(re.search(r"its own http_client= \(\w+\) is left alone", line) for line in caplog.messages)
 
 
+async def test_offload_streams_and_resumes(run: Run, upstream: LLMock, env: Callable[..., None]) -> None:
+    """The hook says whose chat it is; another user does not find it."""
+    env(LLM_MODEL="gpt-4o-mini")
+    async with run("offload", pool=True) as served:
+        started = await served.http.post("/api/async/chat/stream", json={"message": "hello"}, headers={"x-user": "ann"})
+        assert "response.completed" in started.text
+        path = started.headers["location"]
+        again = await served.http.get(path, headers={"x-user": "ann", "last-event-id": "0-0"})
+        assert again.text == started.text
+        assert (await served.http.get(path, headers={"x-user": "bob"})).status_code == httpx.codes.NOT_FOUND
+
+
 @OFF_AND_ON
 async def test_balancer_and_pool_answer(run: Run, upstream: LLMock, *, pool: bool) -> None:
     """Whatever the toggle says."""
@@ -382,3 +395,45 @@ async def test_balancer_and_pool_answer(run: Run, upstream: LLMock, *, pool: boo
         status = (await served.http.get("/status")).json()
     assert [node["name"] for node in status["balancer"]["nodes"]] == ["primary", "secondary"]
     assert status["pool"]["calls"] == {"ok": 1}
+
+
+# --- chat endpoints ---------------------------------------------------------------------------------------------------
+
+
+@OFF_AND_ON
+async def test_chat_endpoint_has_its_second_way_with_the_pool_on(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """Off, its own code; on, history, times, and a turn that is saved."""
+    async with run("chat", pool=pool, LLM_MODEL="gpt-4o-mini") as served:
+        assert served.module is not None
+        answers = [(await served.http.post("/chat", json={"message": "hi"})).json() for _ in range(2)]
+        with contextlib.closing(served.module.connect()) as connection:
+            saved = connection.execute("SELECT message FROM logs").fetchall()
+    assert [set(answer) for answer in answers] == [
+        {"response", "timestamp", "performance_metrics"} if pool else {"response", "timestamp"}
+    ] * 2
+    assert saved == ([("hi",)] * 2 if pool else [])
+    assert [len(one.body["messages"]) for one in upstream.requests] == ([2, 4] if pool else [])
+
+
+async def test_agent_is_built_once_and_its_numbers_are_shown(run: Run) -> None:
+    """As the text says."""
+    async with run("agent", pool=False) as served:
+        assert (await ask(served)).json() == "You said hello."
+        await ask(served)
+        page = (await served.http.get("/api/debug/agent-cache")).json()
+    assert page["cache_info"] == "hits=1, misses=1, maxsize=1, currsize=1"
+
+
+@OFF_AND_ON
+async def test_langchain_model_answers_users_at_once(run: Run, upstream: LLMock, *, pool: bool) -> None:
+    """On the pool, or over its own connections; one model for all."""
+    upstream.delay(MOMENT, times=None)
+    async with run("langchain", pool=pool) as served:
+        assert served.module is not None
+        assert await ask_at_once(served, "/ask", question="hello") == [200] * USERS
+        assert (await served.metrics())["calls"] == ({"ok": USERS} if pool else {})
+        model = served.module.get_model()
+        model.http_client.close()
+        await model.http_async_client.aclose()
+    assert served.module.get_model.cache_info().misses == 1
+    assert apps.peak(upstream.requests) == USERS

@@ -21,11 +21,12 @@ SETTINGS = {name.upper() for name in Settings.model_fields} | {"OPENAI_API_POOL_
 NOT_OURS = {
     "AZURE_OPENAI_API_KEY",
     "HTTPS_PROXY",
+    "MAX_CHAT_MESSAGE_LENGTH",
     "OPENAI_API_KEY_2",
     "PHASE1_APP",
     "PHASE1_FACTORY",
 }
-"""Variables on the pages that are no settings: a node's keys, and what the shim and the HTTP library read."""
+"""Capitals on the pages that are no settings: a node's keys, a parameter, what the shim and the HTTP library read."""
 
 
 @PAGES

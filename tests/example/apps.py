@@ -82,14 +82,14 @@ def environ(values: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def loaded(example: Path, values: dict[str, str]) -> Iterator[ModuleType]:
-    """The app's module, imported in this environment and under a name of its own."""
+    """The app's module, imported in this environment, in a directory and under a name of its own."""
     name = f"legacy_main_{next(_numbers)}"
     spec = importlib.util.spec_from_file_location(name, example)
     assert spec is not None
     assert spec.loader is not None
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
-        with environ(values):
+        with environ(values), contextlib.chdir(example.parents[1]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # on_event: legacy apps have it
                 spec.loader.exec_module(module)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,10 +26,10 @@ async def _statuses(example: Path, database: str) -> set[int]:
     return {answer.status for answer in answers.values()}
 
 
-def test_there_are_seven_steps() -> None:
-    """Import, global, startup, chat, agent, theme, monitoring: each its own patch, numbered in the order of work."""
+def test_each_step_has_its_patch() -> None:
+    """The seven of the pool, and the chat helpers: each its own patch, numbered in the order of work."""
     names = [patch.stem.partition("-")[2] for patch in apps.PATCHES]
-    assert names == ["import", "global", "startup", "chat", "agent", "theme", "monitoring"]
+    assert names == ["import", "global", "startup", "chat", "agent", "theme", "monitoring", "optimized"]
 
 
 def test_patches_are_what_the_example_makes_of_them() -> None:
@@ -53,13 +54,19 @@ def test_reapplied_patches_give_the_example_back(tmp_path: Path) -> None:
 
 
 def test_every_line_of_the_integration_is_marked() -> None:
-    """A reader sees which lines are the integration: patches add marked lines, or the endpoint below one."""
+    """A reader sees which lines are the integration: each added line is marked, or stands in a paragraph below one."""
     for number, patch in enumerate(apps.PATCHES, start=1):
-        lines = patch.read_text(encoding="utf-8").splitlines()
-        added = [line for line in lines if line.startswith("+") and not line.startswith("+++") and line != "+"]
-        step = patch.stem.partition("-")[2]
-        marked = [line for line in added if line.endswith(f"# phase1 ({number}/{COUNT} {step})")]
-        assert marked == (added[:1] if step == "monitoring" else added)
+        mark = f"# phase1 ({number}/{COUNT} {patch.stem.partition('-')[2]})"
+        for lines in _added(patch):
+            is_paragraph = not lines[0].startswith(" ") and len(lines) > 1
+            assert [line for line in lines if line.endswith(mark)] == (lines[:1] if is_paragraph else lines)
+
+
+def _added(patch: Path) -> list[list[str]]:
+    """The added lines, where they stand together without an empty one."""
+    body = patch.read_text(encoding="utf-8").partition("\n@@")[2]
+    groups = re.findall(r"(?:^\+.+\n)+", body, re.MULTILINE)
+    return [[line.removeprefix("+") for line in group.splitlines()] for group in groups]
 
 
 @pytest.mark.parametrize("steps", range(COUNT + 1))

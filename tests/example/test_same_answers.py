@@ -14,6 +14,10 @@ from .compare import Answer
 from .conftest import NewDatabase
 from .upstream import Seen, Upstream
 
+TIMES = {"db_fetch_time", "llm_response_time", "db_save_time", "total_time"}
+ANSWERED_ALL_THE_SAME = "database fails after the answer"
+"""The plain app loses the answer; the optimised endpoint keeps the turn in a file and gives it."""
+
 CASES = [pytest.param(case, id=case.name) for case in cases.CASES]
 
 
@@ -83,8 +87,39 @@ def test_off_speaks_upstream_as_plain(of_plain: Run, of_off: Run) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_on_answers_as_plain(of_plain: Run, of_on: Run, case: Case) -> None:
-    """With ENABLE_LLM_POOL=true users read the same answers, errors included."""
-    assert of_on.answers[case.name] == of_plain.answers[case.name]
+    """With ENABLE_LLM_POOL=true users read the same answers, errors included; chat answers say where time went too."""
+    answer = of_on.answers[case.name]
+    if case.name == ANSWERED_ALL_THE_SAME:
+        assert (of_plain.answers[case.name].status, answer.status) == (500, 200)
+    else:
+        assert _without_times(answer) == _without_times(of_plain.answers[case.name])
+
+
+def _without_times(answer: Answer) -> Answer:
+    """The same without `performance_metrics`, after a look at them; they change the length."""
+    if not isinstance(answer.body, dict) or "response" not in answer.body:
+        return answer
+    body = dict(answer.body)
+    times = body.pop("performance_metrics", None)
+    assert times is None or set(times) == TIMES
+    return Answer(answer.status, tuple(header for header in answer.headers if header[0] != "content-length"), body)
+
+
+@pytest.mark.parametrize("optimized", ["true", "false"])
+def test_performance_metrics_come_with_the_switch(optimized: str, integrated: Path, new_sqlite: NewDatabase) -> None:
+    """USE_OPTIMIZED_CHAT and USE_OPTIMIZED_AGENT decide whether the pool's answers have them."""
+    cases_asked = (cases.chat("chat", "Hi."), cases.agent("agent", "Hi."))
+
+    async def ask() -> dict[str, Answer]:
+        with Upstream() as upstream:
+            switches = {"USE_OPTIMIZED_CHAT": optimized, "USE_OPTIMIZED_AGENT": optimized}
+            values = apps.environment(upstream.url, new_sqlite(), ENABLE_LLM_POOL="true", **switches)
+            with apps.loaded(integrated, values) as module:
+                async with apps.serving(module) as client:
+                    return await compare.ask_all(client, cases_asked)
+
+    bodies = [answer.body for answer in asyncio.run(ask()).values()]
+    assert ["performance_metrics" in body for body in bodies if isinstance(body, dict)] == [optimized == "true"] * 2
 
 
 def test_both_databases_give_the_same_answers(plain: Path, new_sqlite: NewDatabase, new_postgres: NewDatabase) -> None:

@@ -54,6 +54,11 @@ settings = phase1.Settings.load(enable_llm_pool=True, llm_pool_size=10)
 assert_type(settings, phase1.Settings)
 assert_type(settings.llm_pool_size, int)
 
+offloading = FastAPI()
+phase1.install(offloading, offload=True)
+phase1.install(offloading, offload=phase1.offload.Hooks(user=user_of, priority=lambda request: 0))
+offloading.mount("/api/async", phase1.offload.router)
+
 app = FastAPI()
 manager = phase1.install(app, lambda: old_client, settings=settings, user_key=user_of)
 assert_type(manager, phase1.LLMManager)
@@ -201,3 +206,63 @@ async def balanced() -> None:
     kept = phase1.get_async_llm_client(pool_size=10)
     assert_type(await kept.generate_response_async([{"role": "user", "content": "hello"}]), str)
     assert_type(kept.client, phase1.AsyncOpenAI)
+
+
+# Chat endpoints.
+
+
+class ChatAgent:
+    """Expensive."""
+
+
+@phase1.chat.cached_agent
+def get_chat_agent() -> ChatAgent:
+    """Built once."""
+    return ChatAgent()
+
+
+@phase1.chat.cached_agent
+async def get_other_agent() -> ChatAgent:
+    """On the loop."""
+    return ChatAgent()
+
+
+def save_turn(turn: phase1.chat.Turn) -> None:
+    """Write it."""
+
+
+def recent(question: phase1.chat.Question) -> list[dict[str, str]]:
+    """Read it."""
+    return [{"message": str(question.user_id), "response": ""}] * question.history_limit
+
+
+chat_store = phase1.chat.ChatStore(phase1.chat.AsyncDatabaseHelper(), history=recent, save=save_turn)
+
+
+async def better_chat(chat_data: object, llm: phase1.LLMClient) -> Response:
+    """The second way."""
+    answer = await phase1.chat.optimized_chat_with_ai(
+        chat_data=chat_data, current_user=1, supabase=chat_store, llm_client=llm, prompt=phase1.chat.plain_prompt
+    )
+    assert_type(answer, phase1.chat.OptimizedChatResponse)
+    return JSONResponse({"response": answer.response, "times": answer.performance_metrics})
+
+
+@phase1.chat.optimized(better_chat, switch="use_optimized_chat")
+async def own_chat(chat_data: object, llm: phase1.LLM) -> str:
+    """As it was."""
+    return "own"
+
+
+async def agents() -> None:
+    """One of each kind."""
+    assert_type(get_chat_agent(), ChatAgent)
+    assert_type(await get_other_agent(), ChatAgent)
+    assert_type(get_chat_agent.cache_info(), phase1.chat.CacheInfo)
+    db = phase1.chat.AsyncDatabaseHelper(threads=4, timeout=2.0)
+    read = await db.gather(
+        project=phase1.chat.required(blocking, 1), history=phase1.chat.optional(coroutine_function, 2, default=b"")
+    )
+    assert_type(read, phase1.chat.Fetched)
+    phase1.chat.add_agent_cache_route(app, get_chat_agent)
+    phase1.chat.add_agent_cache_route(app, get_other_agent, settings=settings)
