@@ -77,7 +77,10 @@ class Lessons:
 
     def stream_ended(self, flight: Flight, outcome: Outcome) -> None:
         """A stream whose start looked well has come to its end, in one way or another."""
-        self._count(flight, judge(outcome.kind).node, outcome, self._clock())
+        verdict = judge(outcome.kind).node
+        if verdict is Verdict.SUCCESS:
+            self._whole(flight.node)
+        self._count(flight, verdict, outcome, self._clock())
 
     def attempt_ended(self, flight: Flight, attempt: Attempt) -> None:
         """There is an answer, the start of one, or a failure."""
@@ -106,17 +109,21 @@ class Lessons:
 
     def _answered(self, flight: Flight, attempt: Attempt, now: float) -> None:
         node, seconds = flight.node, now - flight.started
-        node.answers += 1
         node.latency.observe(seconds, now)
         flight.quota.cooldown.succeeded()
-        self._watch.answers += 1
         if attempt.stream is None:
+            self._whole(node)
             self._watch.longest.note(seconds)
             if flight.quota.counts_tokens and (tokens := used(attempt.body)) is not None:
                 flight.quota.settle(booked=flight.booked, used=tokens)
         if node.switch_on():
             self._events.notify(NodeChanged(node.name, up=True, kind=attempt.outcome.kind))
             self.on_capacity()
+
+    def _whole(self, node: Node) -> None:
+        """A whole answer, to its end: the node is alive."""
+        node.answers += 1
+        self._watch.answers += 1
 
     def _refused(self, flight: Flight, outcome: Outcome, now: float) -> None:
         node = flight.node
