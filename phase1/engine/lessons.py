@@ -2,7 +2,8 @@
 
 A failure counts towards the node's ejection and its latency, a loss lowers its limit of calls in flight, a 429 lets
 its quota domain rest. The verdict on a stream comes at its end: one that breaks in the middle is a failure, though its
-start looked well. A clock that ran out early, because the caller had little time, says nothing about the node.
+start looked well. A clock that ran out early, because the caller had little time, says nothing about the node, unless
+others have answered meanwhile and this one nobody.
 """
 
 from __future__ import annotations
@@ -104,8 +105,12 @@ class Lessons:
         self._count(flight, self._verdict(flight, judgement.node, outcome, now), outcome, now)
 
     def _verdict(self, flight: Flight, verdict: Verdict | None, outcome: Outcome, now: float) -> Verdict | None:
-        early = outcome.kind is Kind.TIMEOUT and now - flight.started < self._patience
-        return Verdict.NEUTRAL if early else verdict
+        waited = now - flight.started
+        if outcome.kind is not Kind.TIMEOUT or waited >= self._patience:
+            return verdict
+        watched = flight.watched
+        silent = watched is not None and self._watch.is_silent(watched, waited=waited, patience=0.0)
+        return verdict if silent else Verdict.NEUTRAL
 
     def _answered(self, flight: Flight, attempt: Attempt, now: float) -> None:
         node, seconds = flight.node, now - flight.started

@@ -186,8 +186,8 @@ class Pool:
         progress.asked.add(node)
         began = time.perf_counter()
         watched = None
-        if not call.streams and len(self.nodes) > 1:
-            watched = self.watch.begin(node, asyncio.get_running_loop().time())
+        if len(self.nodes) > 1:
+            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         try:
             attempt = await try_once(
                 flight.client.transport,
@@ -251,7 +251,9 @@ class Pool:
         def spared() -> bool:
             return any(node.available and not node.ejection.streak for node in self.nodes if node is not flight.node)
 
-        return replace(_ended(attempt, progress, release), spared=spared)
+        result = _ended(attempt, progress, release)
+        result.spared = spared
+        return result
 
     def _next(self, flight: Flight, attempt: Attempt, progress: Progress) -> Move:
         outcome, node = attempt.outcome, flight.node
