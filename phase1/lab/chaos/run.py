@@ -183,11 +183,11 @@ def _settings(scenario: Scenario, endpoints: list[Endpoint]) -> Settings:
 
 
 async def _be(manager: LLMManager, outcome: Outcome, number: int, ends_at: float) -> None:
-    """One user: asks, waits, asks again."""
+    """One user: asks, waits, asks again; once at least."""
     deadline = manager.settings.llm_request_deadline + _LATE
     asked = number
     await asyncio.sleep(number * 0.002)
-    while time.monotonic() < ends_at:
+    while asked == number or time.monotonic() < ends_at:
         asked += 1
         outcome.requests += 1
         started = time.perf_counter()
