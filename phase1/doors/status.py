@@ -35,6 +35,7 @@ def status(manager: LLMManager) -> dict[str, object]:
         },
         "mode": mode(manager),
         "problem": manager.problem,
+        "nodes_problem": manager.nodes_watch.problem if manager.nodes_watch is not None else None,
         "switches": {
             "enabled": manager.switches.enabled,
             "force_legacy": manager.switches.force_legacy,

@@ -2,7 +2,8 @@
 
 A failure counts towards the node's ejection and its latency, a loss lowers its limit of calls in flight, a 429 lets
 its quota domain rest. The verdict on a stream comes at its end: one that breaks in the middle is a failure, though its
-start looked well. A clock that ran out early, because the caller had little time, says nothing about the node.
+start looked well. A clock that ran out early, because the caller had little time, says nothing about the node, unless
+others have answered meanwhile and this one nobody.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class Lessons:
 
     def stream_ended(self, flight: Flight, outcome: Outcome) -> None:
         """A stream whose start looked well has come to its end, in one way or another."""
-        self._count(flight, judge(outcome.kind).node, outcome, self._clock())
+        verdict = judge(outcome.kind).node
+        if verdict is Verdict.SUCCESS:
+            self._whole(flight.node)
+        self._count(flight, verdict, outcome, self._clock())
 
     def attempt_ended(self, flight: Flight, attempt: Attempt) -> None:
         """There is an answer, the start of one, or a failure."""
@@ -101,22 +105,30 @@ class Lessons:
         self._count(flight, self._verdict(flight, judgement.node, outcome, now), outcome, now)
 
     def _verdict(self, flight: Flight, verdict: Verdict | None, outcome: Outcome, now: float) -> Verdict | None:
-        early = outcome.kind is Kind.TIMEOUT and now - flight.started < self._patience
-        return Verdict.NEUTRAL if early else verdict
+        waited = now - flight.started
+        if outcome.kind is not Kind.TIMEOUT or waited >= self._patience:
+            return verdict
+        watched = flight.watched
+        silent = watched is not None and self._watch.is_silent(watched, waited=waited, patience=0.0)
+        return verdict if silent else Verdict.NEUTRAL
 
     def _answered(self, flight: Flight, attempt: Attempt, now: float) -> None:
         node, seconds = flight.node, now - flight.started
-        node.answers += 1
         node.latency.observe(seconds, now)
         flight.quota.cooldown.succeeded()
-        self._watch.answers += 1
         if attempt.stream is None:
+            self._whole(node)
             self._watch.longest.note(seconds)
             if flight.quota.counts_tokens and (tokens := used(attempt.body)) is not None:
                 flight.quota.settle(booked=flight.booked, used=tokens)
         if node.switch_on():
             self._events.notify(NodeChanged(node.name, up=True, kind=attempt.outcome.kind))
             self.on_capacity()
+
+    def _whole(self, node: Node) -> None:
+        """A whole answer, to its end: the node is alive."""
+        node.answers += 1
+        self._watch.answers += 1
 
     def _refused(self, flight: Flight, outcome: Outcome, now: float) -> None:
         node = flight.node

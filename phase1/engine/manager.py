@@ -343,7 +343,7 @@ class _Record:
         if self._settled:
             return
         self._settled = True
-        self._permit.release(judge(outcome.kind).pool or Verdict.NEUTRAL)
+        self._permit.release(self._verdict(outcome))
         if self._result is not None:
             self._result.release(outcome)
         if self._admission is not None:
@@ -352,6 +352,16 @@ class _Record:
         if not finished.streamed:  # of a stream its beginning was reported; it ends wherever, in anybody's context
             self._manager._report(outcome)  # noqa: SLF001
         self._manager.events.notify(finished)
+
+    def _verdict(self, outcome: Outcome) -> Verdict:
+        """For the breaker. A stream that breaks midway could not be tried elsewhere.
+
+        Where other nodes are well, it says something about its node only: one bad node of three must not disable the
+        pool.
+        """
+        if outcome.kind is Kind.BROKEN_AFTER_TOKEN and self._result is not None and self._result.spared():
+            return Verdict.NEUTRAL
+        return judge(outcome.kind).pool or Verdict.NEUTRAL
 
     def _finished(self, outcome: Outcome) -> CallFinished:
         result, flow, call = self._result, self.flow, self._call

@@ -82,7 +82,7 @@ class Node:
         self.clients = Clients(transports, make=make, rng=rng)
         self.in_flight = 0
         self.answers = 0
-        """How many calls it has answered."""
+        """How many calls it has answered, to their end."""
         self.latency = PeakEwma()
         self.ejection = Ejection()
         self.limit = AimdLimit(len(self.clients) * client_concurrency)

@@ -15,7 +15,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
@@ -47,7 +47,7 @@ class PoolResult:
     """The last attempt of a call, and how many there were. `release` frees its node: call it exactly once.
 
     Of a stream it takes what the stream came to, which is the verdict on its node. `trail` tells of each attempt,
-    `model` is the one that was asked for.
+    `model` is the one that was asked for. `spared`: whether other nodes are well although this call has failed.
     """
 
     attempt: Attempt
@@ -55,6 +55,7 @@ class PoolResult:
     release: Callable[..., None]
     trail: tuple[AttemptFinished, ...] = ()
     model: str = ""
+    spared: Callable[[], bool] = field(default=lambda: False)
 
 
 class Pool:
@@ -185,8 +186,8 @@ class Pool:
         progress.asked.add(node)
         began = time.perf_counter()
         watched = None
-        if not call.streams and len(self.nodes) > 1:
-            watched = self.watch.begin(node, asyncio.get_running_loop().time())
+        if len(self.nodes) > 1:
+            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         try:
             attempt = await try_once(
                 flight.client.transport,
@@ -247,7 +248,12 @@ class Pool:
                 self._lessons.stream_ended(flight, outcome or attempt.outcome)
             flight.node.give_back(flight.client)
 
-        return _ended(attempt, progress, release)
+        def spared() -> bool:
+            return any(node.available and not node.ejection.streak for node in self.nodes if node is not flight.node)
+
+        result = _ended(attempt, progress, release)
+        result.spared = spared
+        return result
 
     def _next(self, flight: Flight, attempt: Attempt, progress: Progress) -> Move:
         outcome, node = attempt.outcome, flight.node

@@ -72,10 +72,14 @@ class Watch:
         return late
 
     def _is_silent(self, watched: Watched, now: float) -> bool:
+        return self.is_silent(watched, waited=now - watched.started, patience=self._patience)
+
+    def is_silent(self, watched: Watched, *, waited: float, patience: float) -> bool:
+        """Whether the node has gone quiet, after a call has waited there for so many seconds."""
         own = watched.node.answers - watched.answers
         return is_silent(
-            waited=now - watched.started,
-            patience=self._patience,
+            waited=waited,
+            patience=patience,
             answered=own > 0,
             witnesses=self.answers - watched.total - own,
             longest=self.longest.seconds,

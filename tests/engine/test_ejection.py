@@ -12,7 +12,20 @@ from phase1.engine.node import Node
 from phase1.engine.transport import Broken, NeverSent
 from phase1.policy.classify import Kind
 
-from .providers import CHAT, Pause, Providers, Step, after, chat_stream, never, raising, status, streamed, whole
+from .providers import (
+    CHAT,
+    STREAMED_CHAT,
+    Pause,
+    Providers,
+    Step,
+    after,
+    chat_stream,
+    never,
+    raising,
+    status,
+    streamed,
+    whole,
+)
 from .test_pool import Bench
 from .upstream import chat_events
 
@@ -128,6 +141,22 @@ async def test_callers_short_patience_says_nothing_about_the_node() -> None:
         await bench.send(within=1.0)
     assert bench.moves("a") == []
     assert bench.pool.nodes[0].ejection.streak == 0
+
+
+@pytest.mark.parametrize("call", [CHAT, STREAMED_CHAT], ids=["whole", "streamed"])
+async def test_node_that_is_silent_is_out_however_short_the_patience(call: Call) -> None:
+    """Others have answered meanwhile, and this one nobody: three such calls are enough."""
+    answer = after(0.1, whole())
+    bench = Bench(Providers(a=[never], b=[answer], c=[answer]))
+    for _ in range(3):
+        task = asyncio.create_task(bench.pool.send(call, expires_at=bench.loop.time() + 2.0))
+        await asyncio.sleep(0.0)
+        for _ in range(6):
+            (await bench.pool.send(CHAT, expires_at=inf)).release()
+        result = await task
+        assert result.attempt.outcome.kind is Kind.TIMEOUT
+        result.release()
+    assert bench.moves("a") == [(False, "consecutive_failures")]
 
 
 async def test_server_that_asks_for_a_rest_gets_it_alone() -> None:

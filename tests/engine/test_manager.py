@@ -215,6 +215,17 @@ async def test_break_after_the_first_token_is_a_failure(make_manager: MakeManage
     assert finished(manager) == ["broken_after_token"] * 3
 
 
+async def test_streams_of_one_bad_node_do_not_disable_the_pool(make_manager: MakeManager) -> None:
+    """They could not be tried elsewhere; as long as other nodes are well, that says something about their node only."""
+    cut = streamed(*chat_events("a")[:2], Pause(5.0), Broken("reset"))
+    manager = make_manager(Providers(a=[cut], b=[after(1.0, whole())]))
+    answers = await asyncio.gather(*(manager.send(STREAMED_CHAT) for _ in range(8)))
+    broken = await asyncio.gather(*(read(answer) for answer in answers if answer.stream is not None))
+    assert [b"phase1_stream_broken" in text for text in broken] == [True] * 4
+    assert manager.breaker.snapshot().consecutive_failures == 0
+    assert manager.breaker.state is BreakerState.ACTIVE
+
+
 async def test_stream_that_a_probe_has_begun_is_its_proof(make_manager: MakeManager) -> None:
     """At its first content: the next probe need not wait for its last token, and its end changes nothing any more."""
     providers = Providers(a=[FAILING] * 9 + [streamed(*chat_events("a")[:2], Pause(40.0), Broken("reset"))])
