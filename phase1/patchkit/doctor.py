@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from phase1.exceptions import MissingExtraError
-from phase1.patchkit.edits import round_trips
+from phase1.patchkit.edits import is_name_taken, round_trips
 from phase1.patchkit.findings import Finding, Safety
 from phase1.patchkit.frames import Site
 from phase1.patchkit.model import Model, Target, read_app
@@ -17,6 +17,7 @@ __all__ = ["Diagnosis", "diagnose", "examine"]
 
 _SEVERAL: Final = "there are several apps in this tree: name the one that is meant, as in `phase1 patch main:app`"
 _NOT_BACK: Final = "libcst does not give this file back byte for byte"
+_TAKEN: Final = "the name phase1 stands for something else in this file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,11 @@ def _as_safe_as_the_tree(model: Model, finding: Finding) -> Finding:
 
 def _as_safe_as_the_file(finding: Finding) -> Finding:
     """Without the extra nothing can be edited anyway."""
+    sources = {source for source, _ in finding.edits}
+    if any(is_name_taken(source) for source in sources):
+        return _stopped(finding, _TAKEN)
     try:
-        comes_back = all(round_trips(source) for source in {source for source, _ in finding.edits})
+        comes_back = all(round_trips(source) for source in sources)
     except MissingExtraError:
         return finding
     return finding if comes_back else _stopped(finding, _NOT_BACK)

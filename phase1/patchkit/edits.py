@@ -27,6 +27,9 @@ __all__ = [
     "Redirect",
     "Span",
     "edited",
+    "is_import_of_phase1",
+    "is_name_taken",
+    "round_trips",
     "span_of",
 ]
 
@@ -160,3 +163,21 @@ def is_import_of_phase1(statements: Iterable[ast.stmt]) -> bool:
         isinstance(node, ast.Import) and any(alias.name == "phase1" and alias.asname is None for alias in node.names)
         for node in statements
     )
+
+
+def is_name_taken(source: Source) -> bool:
+    """Whether `phase1` is anything else in this file than the package."""
+    return "phase1" in source.text and any(_takes_name(node) for node in ast.walk(source.module))
+
+
+def _takes_name(node: ast.AST) -> bool:
+    match node:
+        case ast.Name(id="phase1", ctx=ast.Store()) | ast.arg(arg="phase1"):
+            return True
+        case ast.FunctionDef(name="phase1") | ast.AsyncFunctionDef(name="phase1") | ast.ClassDef(name="phase1"):
+            return True
+        case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+            plain = isinstance(node, ast.Import)
+            return any(alias.asname == "phase1" or (alias.name == "phase1" and not plain) for alias in aliases)
+        case _:
+            return False

@@ -95,6 +95,9 @@ def apps_in(flow: Flow) -> list[App]:
 
 def _app(framework: str, call: ast.Call, scope: Scope) -> App:
     statement = scope.outer.get(id(call))
+    around = scope.outer.get(id(statement))
+    if getattr(around, "lineno", None) == call.lineno:
+        statement = None  # `if x: app = FastAPI()`: no line below it that runs with it
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return App(framework, scope, call, statement, name)

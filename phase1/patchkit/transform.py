@@ -243,13 +243,17 @@ def _with_import(module: cst.Module, edit: Import) -> cst.Module:
     if at == 0:
         return module.with_changes(body=[line, *_set_apart(body)])
     return module.with_changes(
-        body=[*body[:at], line.with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *body[at:]]
+        body=[*body[:at], line.with_changes(leading_lines=[cst.EmptyLine(indent=False)]), *_set_apart(body[at:])]
     )
 
 
 def _set_apart(body: list[cst.SimpleStatementLine | cst.BaseCompoundStatement]) -> list[cst.BaseStatement]:
     """What follows, behind a blank line."""
+    if not body:
+        return []
     first = body[0]
+    if first.leading_lines and first.leading_lines[0].comment is None:
+        return list(body)
     return [first.with_changes(leading_lines=[cst.EmptyLine(indent=False), *first.leading_lines]), *body[1:]]
 
 

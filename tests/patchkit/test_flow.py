@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .trees import HEAD, blocking, found, patched, tree_of
+from .trees import HEAD, blocking, found, patched, planned, tree_of
 
 ROUTE = '@app.post("/ask")\nasync def ask(question: str):\n    '
 
@@ -216,7 +216,8 @@ PLACES = {
         "def create():\n    app = FastAPI()\n    app.include_router(router)\n    return app\n\n\napp = create()\n",
         "def create():\n    app = FastAPI()\n    phase1.install(app)\n    app.include_router(router)\n",
     ),
-    "another name": ("server = app = FastAPI()\n", ""),
+    "two names": ("server = app = FastAPI()\n", ""),
+    "in one line": ("import os\n\nif os: app = FastAPI()\n", ""),
 }
 
 
@@ -231,7 +232,18 @@ def test_install_stands_below_the_app(name: str, tmp_path: Path) -> None:
     root = tree_of(tmp_path, {"main.py": code})
     text = patched(root)["main.py"]
     assert after in text
-    assert ("P101", "report") in {(one.rule.id, one.safety.value) for one in found(root).findings} or after
+    levels = {one.rule.id: one.safety.value for one in found(root).findings}
+    assert levels["P101"] == ("safe" if after else "report")
+
+
+@pytest.mark.parametrize(
+    "line", ["phase1 = 1\n", "from other import phase1\n", "def phase1():\n    pass\n", "def g(phase1):\n    pass\n"]
+)
+def test_taken_name_is_told(line: str, tmp_path: Path) -> None:
+    """A file in which `phase1` is something else is left alone, and the reason is told."""
+    root = tree_of(tmp_path, {"main.py": HEAD + line + ROUTE + "return client.responses.create()\n"})
+    assert planned(root, unsafe=True).changes == ()
+    assert found(root).findings[0].reasons == ("the name phase1 stands for something else in this file",)
 
 
 IMPORTS = {
