@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,6 +13,7 @@ from phase1.engine.attempt import Clocks, try_once
 from phase1.engine.call import AnswerStream
 from phase1.engine.node import Node, NodeSpec
 from phase1.engine.transport import Broken, NeverSent, WireRequest, WireResponse
+from phase1.engine.transport.family import httpx
 from phase1.engine.transport.httpx import HttpxTransport
 from phase1.policy.classify import Kind, Outcome
 
@@ -345,3 +347,22 @@ async def test_stream_that_breaks_on_the_wire_ends_with_an_error(
     assert b"phase1_stream_broken" in received
     assert [outcome.kind for outcome in ends] == [Kind.BROKEN_AFTER_TOKEN]
     await asyncio.wait_for((await upstream.request()).gone.wait(), BOUND)
+
+
+async def test_tracers_of_httpx_see_no_attempts(
+    transport: HttpxTransport, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instrumentation wraps httpx's transport: a call of three attempts is not three calls."""
+    traced = []
+    stock = httpx.AsyncHTTPTransport.handle_async_request
+
+    @functools.wraps(stock)
+    async def wrapped(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        traced.append(request)
+        return await stock(self, request)
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", wrapped)
+    response = await transport.send(WireRequest("POST", upstream.url, (), b"{}"))
+    await response.aclose()
+    assert response.status == 200
+    assert traced == []
