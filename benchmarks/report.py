@@ -8,7 +8,7 @@ from benchmarks.document import Results
 from benchmarks.figures import Spread, ratios, short, spread
 from benchmarks.targets import STOCK, Judged, judge_all
 
-__all__ = ["markdown", "table"]
+__all__ = ["markdown", "summary", "table"]
 
 _MICROSECONDS = (
     ("unary-1", "1 in flight, µs"),
@@ -27,6 +27,11 @@ def markdown(results: Results) -> str:
     """The whole report."""
     parts = [_about, _clients, _ratios, _apps, _targets]
     return "\n\n".join([*(part(results) for part in parts), *_skipped(results)]) + "\n"
+
+
+def summary(results: Results) -> str:
+    """What README shows of it: the clients, and the targets."""
+    return "\n\n".join(part(results) for part in (_about, _clients, _targets))
 
 
 def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

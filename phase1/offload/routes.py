@@ -147,7 +147,8 @@ async def _start(visit: _Visit) -> object:
     started = await Intake(visit.offload, visit.request, visit.who).chat(
         body if body.dialect == dialect else body.model_copy(update={"dialect": dialect})
     )
-    return visit.stream(started, dialect, START, int(time.time() * 1000), 0)
+    meta = await started.backend.journal.meta(started.task)  # whoever resumes reads the same `created_at`
+    return visit.stream(started, dialect, START, meta.created if meta else int(time.time() * 1000), 0)
 
 
 async def _resume(visit: _Visit) -> object:

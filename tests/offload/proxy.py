@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,14 +39,19 @@ class Wire:
         self._cut = False
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._cut:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        self._connections |= {writer, back}
-        with contextlib.suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(_pump(reader, back), _pump(there, writer))
-        self._connections -= {writer, back}
+        ends = {writer}
+        try:
+            if not self._cut:
+                there, back = await asyncio.open_connection("127.0.0.1", self._target)
+                ends.add(back)
+                self._connections |= ends
+                await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        except (OSError, asyncio.CancelledError):
+            pass  # cut, or the end of the test
+        finally:
+            self._connections -= ends
+            for end in ends:
+                end.transport.abort()
 
     def open(self) -> None:
         """Listen."""
