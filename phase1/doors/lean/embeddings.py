@@ -15,7 +15,18 @@ __all__ = ["decoded", "vectors"]
 
 
 def vectors(body: bytes) -> CreateEmbeddingResponse | None:
-    """The whole answer with its vectors decoded; `None` = it is not to the letter, ask the SDK."""
+    """The whole answer with its vectors decoded; `None` = it is not to the letter, ask the SDK.
+
+    Not every provider knows base64: numbers are taken as they come.
+    """
+    try:
+        response = CreateEmbeddingResponse.__pydantic_validator__.validate_json(body, strict=True)
+    except ValidationError:
+        return _coded(body)
+    return cast("CreateEmbeddingResponse", response) if response.data else None
+
+
+def _coded(body: bytes) -> CreateEmbeddingResponse | None:
     try:
         payload = from_json(body)
         coded = [item["embedding"] for item in payload["data"]]
