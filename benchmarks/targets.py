@@ -1,6 +1,6 @@
 """What must be reached? The target table, and what this run says about each row of it.
 
-The table is that of the project's performance page: ratios within one run, ours with all features on. Its two rows in
+The table is that of the project's performance page: ratios within one run, ours with all features on. Its rows in
 microseconds were set on a machine on which raw aiohttp took 64 µs a call: they are compared at that machine's speed.
 """
 
@@ -105,7 +105,7 @@ TARGETS = (
     Target("httpx transport, 100 in flight, against stock", 0.6, "0.5", _cpu("unary-100", "phase1-full-httpx", STOCK)),
     Target("legacy mode: added CPU per app request, at the targets' speed", 10.0, "0", _of_app("legacy"), "µs"),
     Target("pool mode: middleware + portal + dependency + selection, likewise", 40.0, "", _of_app("pool"), "µs"),
-    Target("metrics and flight recorder: added CPU per call", 8.0, "", _of_app("observing"), "µs"),
+    Target("metrics and flight recorder: added CPU per call, likewise", 8.0, "", _of_app("observing"), "µs"),
     Target("50 users on an untouched app: wall / upstream latency", 1.6, "1.0", None),
     Target("resident memory per 1,000 requests in flight", 40.0, "20", _memory, "MB"),
 )

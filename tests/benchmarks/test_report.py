@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from benchmarks.report import markdown, table
+from pathlib import Path
+
+from benchmarks.document import Results
+from benchmarks.report import markdown, summary, table
 from tests.benchmarks.documents import results, sample
 
 
@@ -51,3 +54,11 @@ def test_report_names_the_transport_of_ours() -> None:
     """The client says it itself."""
     measured = sample(50.0) | {"notes": {"transport": "HttpxTransport"}}
     assert "title of phase1-full (HttpxTransport)" in markdown(results({"unary-20": {"phase1-full": [measured]}}))
+
+
+def test_readmes_table_is_that_of_the_last_run() -> None:
+    """`scripts/readme_bench.py` has written it from the results that lie beside."""
+    root = Path(__file__).resolve().parents[2]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("<!-- bench:begin -->")[2].partition("<!-- bench:end -->")[0]
+    assert shown.strip() == summary(Results.load(root / "benchmarks" / "results" / "latest.json"))
