@@ -40,7 +40,8 @@ class Server:
 
     `app`: `module:name`, or with `factory` a function that makes the app, looked for in `source`. `folder`: where
     `name`.log is written; without another `workdir` the app finds it as its working directory, and without another
-    `source` the module is in it. `port`: 0 = any free one. Raises `LabError` when the port is taken.
+    `source` the module is in it. `workers`: with more than one the process is uvicorn's supervisor, and they are its
+    children. `port`: 0 = any free one. Raises `LabError` when the port is taken.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Server:
         workdir: Path | None = None,
         factory: bool = False,
         environment: Mapping[str, str],
+        workers: int = 1,
         port: int = 0,
     ) -> None:
         self.name = name
@@ -64,7 +66,7 @@ class Server:
                 [
                     *(sys.executable, "-m", "phase1.lab.served", app, str(listening.fileno()), str(source or folder)),
                     *(["--factory"] if factory else []),
-                    *("--lag", str(self.lag)),
+                    *("--lag", str(self.lag), "--workers", str(workers)),
                 ],
                 cwd=workdir or folder,
                 env=dict(environment),
