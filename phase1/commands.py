@@ -24,6 +24,7 @@ from phase1.chat.replay import open_replay
 from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
 from phase1.lab.chaos.commands import register as register_chaos
+from phase1.lab.commands import register as register_lab
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
@@ -38,7 +39,8 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
 
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
-  phase1 chaos main:app break what your app depends on, pool off and on: a scorecard
+  phase1 compare main:app   measure your app with the pool off and on; phase1 stress, phase1 mock: its parts
+  phase1 chaos main:app     break what your app depends on, with the pool off and on: a scorecard
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
   phase1 doctor .       what blocks the event loop of your app; reads only
@@ -220,6 +222,9 @@ def _run(work: Coroutine[None, None, int]) -> int:
     except Phase1Error as error:
         typer.echo(f"error: {error}", err=True)
         return 1
+
+
+register_lab(app, _run)
 
 
 async def _until_told(work: Coroutine[None, None, int]) -> int:

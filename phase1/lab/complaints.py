@@ -1,16 +1,15 @@
-"""What does an app's answer to the sample request say about the request? One line, or nothing: then it is fine."""
+"""Does an app answer the sample request? If not, one line that says what is wrong with which of the two."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import httpx
 
-from phase1.lab.processes import Server
 from phase1.lab.target import Ask
 
-__all__ = ["complaint_about"]
+__all__ = ["ask_once"]
 
 _SHOWN: Final = 200
 _ROUTES: Final = 8
@@ -24,22 +23,35 @@ _ADVICE: Final = {
 }
 
 
-async def complaint_about(response: httpx.Response, ask: Ask, server: Server) -> str | None:
-    """What is wrong, and what to do about it; `None` for a success."""
+async def ask_once(
+    url: str, ask: Ask, *, timeout: float, local: bool = True, last_words: Callable[[], str] = str
+) -> str | None:
+    """Ask `url` as user 1: what is wrong, and what to do about it; `None` for a success.
+
+    `last_words`: `: ` and what the app has just said to its log. Raises `httpx.TransportError` when there is no answer.
+    """
+    async with httpx.AsyncClient(timeout=timeout, trust_env=not local) as client:
+        response = await client.request(ask.method, url, content=ask.body_of(1), headers=ask.headers_of(1))
+        return await _complaint(client, response, ask, last_words)
+
+
+async def _complaint(
+    client: httpx.AsyncClient, response: httpx.Response, ask: Ask, last_words: Callable[[], str]
+) -> str | None:
     if response.is_success:
         return None
     said = f"{ask.method} {ask.route} answers {response.status_code}"
     if response.status_code in _NO_ROUTE:
-        return await _about_route(said, response, ask, server)
+        return await _about_route(client, said, response, ask)
     if response.is_redirect:
         return f"{said}: it redirects to {response.headers.get('location', '?')}; give that by --route"
     if response.status_code in _ADVICE:
         return f"{said} to the sample request{_reason(response)}: {_ADVICE[response.status_code]}"
-    return f"{said} to the sample request{_reason(response)}{server.last_words() if response.is_server_error else ''}"
+    return f"{said} to the sample request{_reason(response)}{last_words() if response.is_server_error else ''}"
 
 
-async def _about_route(said: str, response: httpx.Response, ask: Ask, server: Server) -> str:
-    routes = await _routes(server)
+async def _about_route(client: httpx.AsyncClient, said: str, response: httpx.Response, ask: Ask) -> str:
+    routes = await _routes(client, response.request.url)
     if any(route == f"{ask.method} {ask.route}" for route in routes):
         return f"{said} to the sample request{_reason(response)}"
     others = [route for route in routes if route.startswith(ask.method)] or routes
@@ -48,11 +60,10 @@ async def _about_route(said: str, response: httpx.Response, ask: Ask, server: Se
     return f"{said}: the app has no such route (--route, --method){there}"
 
 
-async def _routes(server: Server) -> list[str]:
+async def _routes(client: httpx.AsyncClient, url: httpx.URL) -> list[str]:
     """What the app itself says about its routes, if it does (FastAPI's /openapi.json)."""
     try:
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as client:
-            found = (await client.get("/openapi.json")).json()
+        found = (await client.get(url.join("/openapi.json"))).json()
     except (httpx.HTTPError, ValueError):
         return []
     return list(_operations(found))

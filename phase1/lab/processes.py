@@ -13,7 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -22,7 +22,7 @@ import httpx
 
 from phase1.exceptions import Phase1Error
 
-__all__ = ["LabError", "Server"]
+__all__ = ["LabError", "Listener", "Server"]
 
 _HOST: Final = "127.0.0.1"
 _GRACE: Final = 2.0
@@ -35,39 +35,30 @@ class LabError(Phase1Error):
     """The lab cannot go on: something that it needs does not run. The text is one line, with the last thing it said."""
 
 
-class Server:
-    """One ASGI app under uvicorn in a process of its own; with the block ends the process.
+class Listener:
+    """A process that serves a loopback socket; with the block ends the process.
 
-    `app`: `module:name`, or with `factory` a function that makes the app, looked for in `source`. `folder`: where
-    `name`.log is written; without another `workdir` the app finds it as its working directory, and without another
-    `source` the module is in it. `workers`: with more than one the process is uvicorn's supervisor, and they are its
-    children. `port`: 0 = any free one. Raises `LabError` when the port is taken.
+    `arguments`: the command line after `python -m`, for the number of the socket. `folder`: where `name`.log is
+    written; without another `workdir` the process finds it as its working directory. `port`: 0 = any free one. Raises
+    `LabError` when the port is taken.
     """
 
     def __init__(
         self,
         name: str,
-        app: str,
+        arguments: Callable[[int], Sequence[str]],
         *,
         folder: Path,
-        source: Path | None = None,
         workdir: Path | None = None,
-        factory: bool = False,
         environment: Mapping[str, str],
-        workers: int = 1,
         port: int = 0,
     ) -> None:
         self.name = name
-        self.log = folder / f"{name.replace(' ', '-')}.log"
-        self.lag = self.log.with_suffix(".lag")
+        self.log = folder / f"{_stem(name)}.log"
         with _listen(name, port) as listening, self.log.open("wb") as log:
             self.url = f"http://{_HOST}:{listening.getsockname()[1]}"
             self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "phase1.lab.served", app, str(listening.fileno()), str(source or folder)),
-                    *(["--factory"] if factory else []),
-                    *("--lag", str(self.lag), "--workers", str(workers)),
-                ],
+                [sys.executable, "-m", *arguments(listening.fileno())],
                 cwd=workdir or folder,
                 env=dict(environment),
                 stdin=subprocess.PIPE,
@@ -138,7 +129,46 @@ class Server:
     def __repr__(self) -> str:
         """Live state."""
         status = self.process.poll()
-        return f"<Server {self.name} at {self.url}, {'running' if status is None else f'ended with {status}'}>"
+        state = "running" if status is None else f"ended with {status}"
+        return f"<{type(self).__name__} {self.name} at {self.url}, {state}>"
+
+
+class Server(Listener):
+    """One ASGI app under uvicorn.
+
+    `app`: `module:name`, or with `factory` a function that makes the app, looked for in `source`, which is `folder`
+    unless another is given. `workers`: with more than one the process is uvicorn's supervisor, and they are its
+    children. `lag`: where a process without workers writes how late its event loop is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        app: str,
+        *,
+        folder: Path,
+        source: Path | None = None,
+        workdir: Path | None = None,
+        factory: bool = False,
+        environment: Mapping[str, str],
+        workers: int = 1,
+        port: int = 0,
+    ) -> None:
+        self.lag = folder / f"{_stem(name)}.lag"
+        options = [str(source or folder), "--lag", str(self.lag), "--workers", str(workers)]
+        options += ["--factory"] if factory else []
+        super().__init__(
+            name,
+            lambda listening: ["phase1.lab.served", app, str(listening), *options],
+            folder=folder,
+            workdir=workdir,
+            environment=environment,
+            port=port,
+        )
+
+
+def _stem(name: str) -> str:
+    return name.replace(" ", "-")
 
 
 def _listen(name: str, port: int) -> socket.socket:

@@ -24,7 +24,7 @@ from dotenv import dotenv_values
 
 from phase1.asgi.trial import SHIM
 from phase1.lab.apps import Upstream
-from phase1.lab.complaints import complaint_about
+from phase1.lab.complaints import ask_once
 from phase1.lab.processes import LabError, Server
 from phase1.lab.target import TargetApp
 
@@ -144,8 +144,7 @@ class Trial:
         without asking the upstream.
         """
         before = await asked() if asked else 0
-        response = await self._ask_once(app, timeout)
-        problem = await complaint_about(response, app.target.ask, app.server)
+        problem = await self._ask_once(app, timeout)
         if problem:
             raise LabError(problem)
         if asked and await asked() == before:
@@ -154,16 +153,15 @@ class Trial:
                 " base_url= takes no OPENAI_BASE_URL, and another route may be the one that asks the model (--route)"
             )
 
-    async def _ask_once(self, app: RunningApp, timeout: float) -> httpx.Response:
+    async def _ask_once(self, app: RunningApp, timeout: float) -> str | None:
         ask = app.target.ask
         try:
-            async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
-                return await client.request(ask.method, app.url, content=ask.body_of(1), headers=ask.headers_of(1))
+            return await ask_once(app.url, ask, timeout=timeout, last_words=app.server.last_words)
         except httpx.TimeoutException:
-            raise LabError(f"{ask.route} did not answer the sample request within {timeout:g} s") from None
-        except httpx.HTTPError as error:
+            return f"{ask.method} {ask.route} did not answer the sample request within {timeout:g} s"
+        except httpx.TransportError as error:
             app.server.require_running()
-            raise LabError(f"{ask.route} broke off the sample request: {type(error).__name__}") from error
+            return f"{ask.method} {ask.route} broke off the sample request: {type(error).__name__}"
 
     def _new_folder(self) -> Path:
         self._runs += 1

@@ -49,14 +49,22 @@ async def _misbehave(scene: Scene, *, faults: tuple[str, ...]) -> None:
         await endpoint.behave(healthy)
 
 
+def _said(fault: str) -> str:
+    behaviour = FAULTS[fault]
+    text = "nobody listens" if behaviour is None else behaviour.__doc__ or fault
+    return text.partition("\n")[0].rstrip(".")
+
+
 def _one(fault: str) -> Case:
-    about = f"one endpoint of two: {fault}"
+    about = f"one endpoint of two: {_said(fault)}"
     return Case(name=fault, suite="provider", about=about, inflict=partial(_misbehave, faults=(fault,)), nodes=2)
 
 
 def _everywhere(fault: str) -> Case:
     inflict = partial(_misbehave, faults=(fault, fault))
-    return Case(name=f"all: {fault}", suite="provider", about=f"both endpoints: {fault}", inflict=inflict, nodes=2)
+    return Case(
+        name=f"all: {fault}", suite="provider", about=f"both endpoints: {_said(fault)}", inflict=inflict, nodes=2
+    )
 
 
 _PROVIDER: Final = (

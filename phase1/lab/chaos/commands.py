@@ -7,28 +7,40 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
 from phase1.exceptions import ConfigurationError, MissingExtraError, Phase1Error
+from phase1.lab.apps import example_app
 from phase1.lab.chaos.report import document, text
 from phase1.lab.chaos.run import Plan as NodesPlan
 from phase1.lab.chaos.run import run_suite
 from phase1.lab.chaos.suites import SUITES
-from phase1.lab.options import EXAMPLE, Body, Env, Factory, Header, Method, Route, TargetName, target_named
+from phase1.lab.commands import AsJson, Body, Env, Factory, Header, Method, Route
+from phase1.lab.defaults import Wishes, target_of
 from phase1.lab.render import TerminalStage, console_for
 from phase1.lab.target import TargetApp
 
 __all__ = ["register"]
 
-_LIBRARIES: Final = ("uvicorn", "psutil", "jinja2")
+_LIBRARIES: Final = ("aiohttp", "jinja2", "psutil", "uvicorn")
+
+_EXAMPLE: Final[Mapping[str, Any]] = {
+    "headers": ["Authorization: Bearer demo-{user}"],
+    "env": {"DATABASE_URL": "sqlite:///{folder}/example.sqlite3", "RATE_LIMIT": "0"},
+}
+"""What the example app needs to be asked: its users have tokens, and nobody is held back."""
 
 Run = Callable[[Coroutine[None, None, int]], int]
+App = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODULE:APP]", help="The app, as uvicorn takes it.", show_default="the example app"),
+]
 Suite = Annotated[
     str, typer.Option(help=f"Which faults: all, provider, client, worker; or {', '.join(SUITES)}, without an app.")
 ]
@@ -45,7 +57,6 @@ Html = Annotated[
     Path | None,
     typer.Option("--html", dir_okay=False, help="Write the scorecard as one HTML file that needs no other."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def register(app: typer.Typer, run: Run) -> None:
@@ -53,14 +64,14 @@ def register(app: typer.Typer, run: Run) -> None:
 
     @app.command("chaos")
     def run_chaos(
-        target: TargetName = EXAMPLE,
+        target: App = None,
         *,
         suite: Suite = "all",
         case: Cases = None,
-        route: Route = "/chat",
-        method: Method = "POST",
+        route: Route = "",
+        method: Method = "",
         header: Header = None,
-        body: Body = None,
+        body: Body = "",
         env: Env = None,
         factory: Factory = False,
         users: Users = None,
@@ -87,9 +98,10 @@ def register(app: typer.Typer, run: Run) -> None:
                 _require_no_app(suite, target, html)
                 work = _nodes(suite, NodesPlan(users=users or 50, seconds=seconds or 5.0), as_json=as_json)
             else:
-                named = target_named(
-                    target, route=route, method=method, headers=header, body=body, env=env, factory=factory
+                wishes = Wishes(
+                    route=route, method=method, headers=header or (), body=body, env=env or (), factory=factory
                 )
+                named = target_of(target, wishes) if target else _example(wishes)
                 plan = (users or 20, seconds or 6.0, deadline)
                 work = _app(named, suite, case or [], plan, html, as_json=as_json)
         except Phase1Error as error:
@@ -102,8 +114,13 @@ def _refused(error: Phase1Error) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _require_no_app(suite: str, target: str, html: Path | None) -> None:
-    if target != EXAMPLE:
+def _example(wishes: Wishes) -> TargetApp:
+    """The example app, wherever it is installed."""
+    return target_of("legacy_main:app", wishes, folder=example_app().parent, project=_EXAMPLE)
+
+
+def _require_no_app(suite: str, target: str | None, html: Path | None) -> None:
+    if target is not None:
         raise ConfigurationError(f"{target}: --suite {suite} is played without an app")
     if html is not None:
         raise ConfigurationError(f"--html: --suite {suite} has no page")

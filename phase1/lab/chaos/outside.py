@@ -53,9 +53,12 @@ def workers(pid: int) -> list[int]:
 async def held_requests(app: RunningApp) -> int | None:
     """Requests, waiters and retries that the app says it holds; `None`: it says nothing."""
     try:
-        async with asyncio.timeout(_ANSWERING), http_client() as client:
-            async with client.get(app.server.url + _STATUS, headers={"accept": "application/json"}) as answer:
-                status = await answer.json()
+        async with (
+            asyncio.timeout(_ANSWERING),
+            http_client() as client,
+            client.get(app.server.url + _STATUS, headers={"accept": "application/json"}) as answer,
+        ):
+            status = await answer.json()
         metrics = status["metrics"]
         held = (metrics["in_flight"], metrics["waiting"], metrics["legacy_in_flight"])
         return sum(map(int, held)) + int(status["pool"].get("retries_in_flight", 0))

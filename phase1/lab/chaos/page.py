@@ -4,38 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
-from phase1.lab.chaos.scorecard import FIGURES, LEGEND, cells
-from phase1.lab.chaos.verdict import LIVENESS, MEMORY, RECOVERY
+from phase1.lab.chaos.scorecard import FIGURES, cells, circumstances, legend_of, verdict_lines
+from phase1.lab.report import render
 
 __all__ = ["scorecard_page"]
 
-_HERE: Final = Path(__file__).parent
-_STYLE: Final = _HERE.parent / "report.css"
-
 
 def scorecard_page(card: Mapping[str, Any]) -> str:
-    """The page, as HTML."""
-    pages = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    """The page of a scorecard's document."""
     cases = card["cases"]
     slowest = [case[side]["slowest"] for case in cases for side in ("legacy", "pooled")]
-    return pages.get_template("scorecard.html").render(
-        card=card,
-        cases=cases,
+    return render(
+        "scorecard.html",
+        title=f"{card['target']}: {len(cases)} faults, pool off and on",
+        lines=circumstances(card),
+        verdict=verdict_lines(card),
+        broken=not card["passed"],
+        count=len(cases),
+        sides=(("legacy", "pool off", card["legacy_failed"]), ("pooled", "pool on", card["pooled_failed"])),
         suites=[(suite, list(rows)) for suite, rows in groupby(cases, key=lambda case: case["suite"])],
+        skipped=card["skipped"],
         scale=max([1.0, *slowest]),
-        cells=cells,
         figures=FIGURES,
-        legend=LEGEND,
-        liveness=LIVENESS,
-        recovery=RECOVERY,
-        memory=MEMORY,
-        css=Markup(_STYLE.read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        cells=cells,
+        legend=legend_of(card),
     )

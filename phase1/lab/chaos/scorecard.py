@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Final
 
 from phase1.lab.chaos.play import Played, Result
 from phase1.lab.chaos.scene import Plan
+from phase1.lab.chaos.verdict import LIVENESS, MEMORY, RECOVERY
+from phase1.lab.machine import describe, load_average, versions
+from phase1.lab.target import TargetApp
 
 __all__ = [
     "FIGURES",
-    "LEGEND",
     "SCHEMA",
     "Skipped",
     "cells",
+    "circumstances",
+    "legend_of",
     "scorecard",
     "scorecard_table",
     "scorecard_text",
-    "verdict_line",
+    "verdict_lines",
 ]
 
 SCHEMA: Final = "phase1.scorecard/v1"
-LEGEND: Final = (
-    "answered: of all requests; slowest: the longest wait of a user; others: the longest wait at another route; again:"
-    " from the end of the fault until everybody has been answered"
-)
-_LIBRARIES: Final = ("phase1", "openai", "starlette", "uvicorn")
 FIGURES: Final = ("answered", "slowest", "others", "again")
 _HEADINGS: Final = ("case", "pool off", *FIGURES, "pool on", *FIGURES)
 
@@ -45,26 +41,24 @@ class Skipped:
 
 
 def scorecard(
-    app: str, suite: str, plan: Plan, played: Sequence[Played], skipped: Sequence[Skipped] = ()
+    target: TargetApp, suite: str, plan: Plan, played: Sequence[Played], skipped: Sequence[Skipped] = ()
 ) -> dict[str, Any]:
     """The result as JSON has it. `passed`: the app with its pool on has stood every case."""
-    failed = [one for one in played if not one.pooled.passed]
+    failed = sum(not one.pooled.passed for one in played)
+    ask = target.ask
     return {
         "schema": SCHEMA,
-        "app": app,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe() | {"load_average": load_average()},
+        "versions": versions(),
+        "target": target.app,
+        "request": {"method": ask.method, "route": ask.route, "headers": list(ask.public_headers)},
         "suite": suite,
         "plan": asdict(plan),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {
-            "cores": os.cpu_count(),
-            "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
-        },
         "cases": [_case(one) for one in played],
         "skipped": [asdict(one) for one in skipped],
         "legacy_failed": sum(not one.legacy.passed for one in played),
-        "pooled_failed": len(failed),
+        "pooled_failed": failed,
         "passed": bool(played) and not failed,
     }
 
@@ -77,26 +71,49 @@ def scorecard_table(card: Mapping[str, Any]) -> str:
 
 
 def scorecard_text(card: Mapping[str, Any]) -> str:
-    """A document for people: who was asked, the table, and what was not as it should be."""
-    plan, cases = card["plan"], card["cases"]
-    intro = (
-        f"{card['app']}: {plan['users']} users at once, each fault for {plan['seconds']:g} s, everybody is to hear"
-        f" something within {plan['deadline']:g} s"
-    )
-    lines = [intro, "", scorecard_table(card), "", LEGEND]
-    lines += [f"skipped: {one['name']}: {one['why']}" for one in card["skipped"]]
-    for case in cases:
-        lines += [f"failed with the pool on: {case['name']}: {one['text']}" for one in case["pooled"]["problems"]]
-    return "\n".join([*lines, verdict_line(card)])
+    """A document for people: under what circumstances, the table, and how it ended."""
+    parts = [*circumstances(card), "", scorecard_table(card), "", legend_of(card), "", *verdict_lines(card)]
+    return "\n".join(parts)
 
 
-def verdict_line(card: Mapping[str, Any]) -> str:
-    """How many cases each has stood."""
-    count = len(card["cases"])
+def circumstances(card: Mapping[str, Any]) -> list[str]:
+    """Who was asked what, and where."""
+    plan, machine, found = card["plan"], card["machine"], card["versions"]
+    libraries = ", ".join(f"{name} {found[name]}" for name in ("phase1", "openai", "uvicorn") if name in found)
+    request = f"{card['target']}, {card['request']['method']} {card['request']['route']}"
+    times = f"each fault for {plan['seconds']:g} s, everybody is to hear something within {plan['deadline']:g} s"
+    return [
+        f"{request}: {plan['users']} users at once, {times}",
+        f"{card['date']}, {machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {libraries}",
+    ]
+
+
+def legend_of(card: Mapping[str, Any]) -> str:
+    """What the words and figures mean."""
+    deadline = card["plan"]["deadline"]
     return (
-        f"of {count} cases, the app has stood {count - card['legacy_failed']} with its pool off,"
-        f" {count - card['pooled_failed']} with its pool on"
+        "answered: of all requests, the others were refused in good order unless it is said otherwise; slowest: the"
+        " longest wait of a user; others: the longest wait at another route; again: from the end of the fault until"
+        " everybody has been answered. Passed: every request is answered or honestly refused within"
+        f" {deadline:g} s, other routes answer within {LIVENESS:g} s, everybody is answered again within"
+        f" {RECOVERY * deadline:g} s after the fault, and no request, no socket and not more than {MEMORY:g} MB of"
+        " memory is left behind."
     )
+
+
+def verdict_lines(card: Mapping[str, Any]) -> list[str]:
+    """How many cases each side has stood, and what the pool has not."""
+    count = len(card["cases"])
+    off, on = count - card["legacy_failed"], count - card["pooled_failed"]
+    return [
+        f"{count} cases: {off} passed with the pool off, {on} with the pool on",
+        *(f"not played: {one['name']}: {one['why']}" for one in card["skipped"]),
+        *(
+            f"failed with the pool on: {case['name']}: {problem['text']}"
+            for case in card["cases"]
+            for problem in case["pooled"]["problems"]
+        ),
+    ]
 
 
 def _case(played: Played) -> dict[str, Any]:

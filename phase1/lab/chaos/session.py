@@ -79,4 +79,4 @@ async def run_cases(
             audience.begin(case)
             played.append(await play(trial, case, plan, whole=whole, tell=audience.tell))
             audience.end(played[-1])
-    return scorecard(target.app, suite, plan, played, skipped)
+    return scorecard(target, suite, plan, played, skipped)
