@@ -11,9 +11,10 @@ from phase1.exceptions import ConfigurationError
 from phase1.lab.chaos.clients import burst, half_requests, resets, walk_away
 from phase1.lab.chaos.faults import FAULTS, healthy
 from phase1.lab.chaos.scene import Scene
+from phase1.lab.chaos.store import missing_store
 from phase1.lab.chaos.suites import SUITES
 from phase1.lab.chaos.verdict import Allowance
-from phase1.lab.chaos.workers import block_loop, kill_worker, pause_worker
+from phase1.lab.chaos.workers import block_loop, freeze_store, kill_worker, pause_worker
 
 __all__ = ["CASES", "SUITE_NAMES", "Case", "chosen"]
 
@@ -25,7 +26,8 @@ class Case:
     """`about`: the fault in a sentence. `inflict` returns when the fault is over.
 
     `nodes`: endpoints that the pool has, the first of which is the only one that the legacy client has; those of one
-    of the `domains` share a quota. `workers`: processes of the app. `missing`: what this machine lacks for it.
+    of the `domains` share a quota. `workers`: processes of the app; `store`: they
+    share a Redis of the case's own. `missing`: what this machine lacks for it.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Case:
     nodes: int = 1
     domains: tuple[str | None, ...] = ()
     workers: int = 1
+    store: bool = False
     allowance: Callable[[int], Allowance] = field(default=lambda _: Allowance())
     missing: Callable[[], str | None] = field(default=lambda: None)
 
@@ -131,6 +134,15 @@ _WORKER: Final = (
         inflict=kill_worker,
         workers=2,
         allowance=lambda users: Allowance(losses=users),
+    ),
+    Case(
+        name="frozen state store",
+        suite="worker",
+        about="the Redis of LLM_STATE_URL, over which two workers agree, does not answer",
+        inflict=freeze_store,
+        workers=2,
+        store=True,
+        missing=missing_store,
     ),
 )
 

@@ -17,6 +17,7 @@ from phase1.lab.chaos.faults import healthy
 from phase1.lab.chaos.http import http_client
 from phase1.lab.chaos.outside import Vitals, held_requests, live, vitals
 from phase1.lab.chaos.scene import Plan, Scene
+from phase1.lab.chaos.store import StateStore, state_store
 from phase1.lab.chaos.upstream import Endpoint
 from phase1.lab.chaos.verdict import RECOVERY, Observation, Problem, problems_of
 from phase1.lab.processes import LabError
@@ -87,12 +88,11 @@ async def play(trial: Trial, case: Case, plan: Plan, *, whole: bool, tell: Tell)
 
 
 async def _one(trial: Trial, case: Case, plan: Plan, *, pooled: bool, whole: bool, tell: Tell) -> Result:
-    domains, workers = case.domains, case.workers
-    async with (
-        _endpoints(case.nodes) as endpoints,
-        _app(trial, plan, endpoints, pooled=pooled, domains=domains, workers=workers) as app,
-    ):
-        scene = Scene(app=app, endpoints=endpoints, plan=plan)
+    async with AsyncExitStack() as stack:
+        endpoints = await stack.enter_async_context(_endpoints(case.nodes))
+        store = await stack.enter_async_context(state_store()) if case.store else None
+        app = await stack.enter_async_context(_app(trial, plan, endpoints, store, pooled=pooled, case=case))
+        scene = Scene(app=app, endpoints=endpoints, plan=plan, store=store)
         seen = await _Play(scene, case, whole=whole, tell=tell).run()
     return Result(seen=seen, problems=problems_of(seen, case.allowance(plan.users)))
 
@@ -211,13 +211,15 @@ async def _app(
     trial: Trial,
     plan: Plan,
     endpoints: list[Endpoint],
+    store: StateStore | None = None,
     *,
     pooled: bool,
-    domains: tuple[str | None, ...] = (),
-    workers: int = 1,
+    case: Case | None = None,
 ) -> AsyncIterator[RunningApp]:
     settings = {**plan.settings, "ENABLE_LOAD_BALANCER": "true"} if pooled else {}
-    nodes = _nodes(endpoints, domains)
+    settings |= {"LLM_STATE_URL": store.url} if store else {}
+    nodes = _nodes(endpoints, case.domains if case else ())
+    workers = case.workers if case else 1
     app = await trial.start(pooled=pooled, settings=settings, upstream=_first(endpoints), nodes=nodes, workers=workers)
     try:
         yield app

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
+from phase1.lab.chaos.store import StateStore
 from phase1.lab.chaos.upstream import Endpoint
 from phase1.lab.target import Ask
 from phase1.lab.trial import RunningApp
@@ -44,6 +45,7 @@ class Scene:
     app: RunningApp
     endpoints: list[Endpoint]
     plan: Plan
+    store: StateStore | None = None
 
     @property
     def ask(self) -> Ask:

@@ -1,4 +1,4 @@
-"""What happens to an app's process? Its loop is held, it is paused, or one of its workers is killed."""
+"""What happens to an app's processes? A loop is held, one is paused or killed, or what they share is frozen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from phase1.lab.chaos.outside import workers
 from phase1.lab.chaos.scene import Scene
 from phase1.lab.processes import LabError
 
-__all__ = ["block_loop", "kill_worker", "pause_worker"]
+__all__ = ["block_loop", "freeze_store", "kill_worker", "pause_worker"]
 
 _PAUSE: Final = 3.0
 
@@ -29,6 +29,12 @@ async def pause_worker(scene: Scene) -> None:
         await asyncio.sleep(_PAUSE)
     finally:
         os.kill(scene.pid, signal.SIGCONT)
+
+
+async def freeze_store(scene: Scene) -> None:
+    """Let nobody hear anything of the state that the workers share."""
+    if scene.store is not None:
+        await scene.store.freeze(scene.plan.seconds)
 
 
 async def kill_worker(scene: Scene) -> None:
