@@ -113,7 +113,8 @@ class Crowd:
         Returns how long that took; `None`: somebody was not served `within` seconds. Nobody begins a request then.
         """
         self._since = since
-        _, left = await asyncio.wait(self._tasks, timeout=max(0.0, since + within - time.monotonic()))
+        gone, left = await asyncio.wait(self._tasks, timeout=max(0.0, since + within - time.monotonic()))
+        await asyncio.gather(*gone)  # raises what should never be
         if not left:
             return max((at - since for at in self._served.values()), default=0.0)
         self._over = True
