@@ -90,7 +90,7 @@ async def test_compare_from_beginning_to_end(environment: dict[str, str], tmp_pa
         "users,burst",
     )
     code, said, told = await _run(
-        *("compare", "plain:app", *small, "--json", "--out", str(out), "--html", str(html)),
+        *("compare", "plain:app", *small, "--loads", "users,burst", "--json", "--out", str(out), "--html", str(html)),
         environment=environment,
         folder=tmp_path,
     )
@@ -196,6 +196,15 @@ def _grown_family(parent: psutil.Process) -> list[psutil.Process]:
             return found
         time.sleep(0.05)
     raise AssertionError("the processes did not come")
+
+
+@pytest.mark.parametrize("command", [("compare", "plain:app"), ("stress", "plain:app"), ("mock",)])
+def test_missing_extra_is_one_line(command: tuple[str, ...], at_apps: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the extra `cli` is installed, each names its own."""
+    monkeypatch.setattr("phase1.lab.commands.find_spec", lambda name: None if name == "psutil" else object())
+    done = CliRunner().invoke(app, command)
+    said = f'phase1 {command[0]} needs an optional library: pip install "phase1[lab]"\n'
+    assert (done.exit_code, done.stderr) == (2, said)
 
 
 @pytest.mark.parametrize("fast", [(), ("--fast",)], ids=["llmock", "fast"])

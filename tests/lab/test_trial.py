@@ -73,13 +73,19 @@ def _plain(ask: Ask | None = None, **variables: str) -> TargetApp:
 
 
 async def test_app_without_phase1_gets_its_pool_from_outside(opened: Opener, model: Model) -> None:
-    """Both ways it answers by the model; the pooled one by a pool, and the legacy one knows nothing of phase1."""
+    """Both ways it answers by the model; the pooled one by a pool, and the legacy one knows nothing of phase1.
+
+    A route that asks the model by a way which has no door is told so.
+    """
     async with opened(_plain(KIND="{folder}")) as trial:
         legacy = await trial.start(pooled=False)
         await trial.check(legacy, asked=model.count)
         assert await legacy.status() is None
         assert not await trial.integrated()
         pooled = await trial.start(pooled=True, settings={"LLM_POOL_SIZE": "2"})
+        aside = replace(pooled, target=replace(pooled.target, ask=Ask(route="/own")))
+        with pytest.raises(LabError, match="answered /own, but not by its pool"):
+            await trial.check(aside, asked=model.count)
         await trial.check(pooled, asked=model.count)
         status = await pooled.status()
         assert status is not None
