@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.lessons import Flight, Lessons
 from phase1.engine.node import Node
 from phase1.engine.picker import Picker, Progress
@@ -75,6 +76,7 @@ class Pool:
         self.nodes = tuple(nodes)
         self.quotas = Quotas(clock=clock)
         self.watch = Watch(clocks.first_token, clock=clock)
+        self.deadlines = Deadlines()
         self.retries = Retries(self)
         self._picker = Picker(
             nodes, balancer=balancer or balancer_of("least_busy", rng=rng), quotas=self.quotas, clock=clock, rng=rng
@@ -122,7 +124,7 @@ class Pool:
 
     def changed(self) -> None:
         """Somebody has drained, revived or resized a node."""
-        self._lessons.on_capacity()
+        self._lessons.changed()
 
     def renew(self, nodes: Sequence[Node]) -> None:
         """Work with other nodes from now on; calls under way go on where they are."""
@@ -182,12 +184,13 @@ class Pool:
 
     async def _try(self, flight: Flight, progress: Progress) -> Attempt:
         call, node = progress.call, flight.node
-        skipped = self._why_skipped(node, progress) if len(self.nodes) > 1 else ""
+        watched, skipped = None, ""
+        if len(self.nodes) > 1:
+            if progress.asked or flight.started < self._lessons.calm_at:
+                skipped = self._why_skipped(node, progress)
+            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         progress.asked.add(node)
         began = time.perf_counter()
-        watched = None
-        if len(self.nodes) > 1:
-            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         try:
             attempt = await try_once(
                 flight.client.transport,
@@ -195,6 +198,7 @@ class Pool:
                 call,
                 clocks=self._clocks,
                 expires_at=progress.expires_at,
+                deadlines=self.deadlines,
                 watched=watched,
             )
         finally:

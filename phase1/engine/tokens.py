@@ -32,7 +32,8 @@ def model_of(body: bytes) -> str:
 
 def estimate(body: bytes) -> float:
     """Tokens that a request will use."""
-    match = _BOUND.search(body)
+    start = body.find(b'"max_')
+    match = _BOUND.search(body, start) if start >= 0 else None
     return len(body) / _BYTES_PER_TOKEN + (int(match[1]) if match else _USUAL_ANSWER)
 
 
