@@ -322,6 +322,11 @@ class _LiveStream:
         return self._outcome or self._source.said or Outcome(Kind.CANCELLED)
 
     @property
+    def begun(self) -> list[bytes]:
+        """The first events."""
+        return self._source.held
+
+    @property
     def ended(self) -> bool:
         """Whether nothing more will be asked of the upstream: what `batches` still yields is the last word."""
         return self._outcome is not None

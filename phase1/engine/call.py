@@ -47,6 +47,10 @@ class StreamSource(Protocol):
         """What has arrived, to be passed on: whole events, or pieces of bytes. Ends or raises when the stream does."""
 
     @property
+    def begun(self) -> list[bytes]:
+        """What was at hand when it became an answer."""
+
+    @property
     def ended(self) -> bool:
         """Whether `batches` has nothing to yield any more but a last word of ours."""
 

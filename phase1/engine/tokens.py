@@ -63,6 +63,11 @@ class MeteredStream:
             yield batch
 
     @property
+    def begun(self) -> list[bytes]:
+        """The stream's."""
+        return self._source.begun
+
+    @property
     def ended(self) -> bool:
         """The stream's."""
         return self._source.ended
