@@ -9,6 +9,9 @@ __all__ = ["HEADINGS", "circumstances", "markdown", "rows_of", "stress_rows", "v
 
 HEADINGS: Final = ("", "pool off", "pool on", "better by")
 
+_MANY: Final = 10
+"""Answers: of fewer there is no rate that could be compared."""
+
 Side = dict[str, Any]
 _Row = tuple[str, str, str, str]
 
@@ -28,7 +31,7 @@ def circumstances(result: dict[str, Any]) -> list[str]:
     return [
         f"app       {result['target']}, {result['request']['method']} {result['request']['route']}; {inside}",
         f"upstream  {upstream}; a user gives up after {plan['timeout']:g} s",
-        f"machine   {where}, {libraries}; load average before {machine['load_average']}",
+        f"machine   {where}, {libraries}; load average {machine['load_average']}",
         f"date      {result['date']}",
     ]
 
@@ -88,7 +91,7 @@ def _answers(before: Side, after: Side) -> Iterator[_Row]:
         "requests/s",
         f"{old['per_second']:.2f}",
         f"{new['per_second']:.2f}",
-        _times(new["per_second"], old["per_second"]),
+        _times(new["per_second"], old["per_second"]) if old["answered"] >= _MANY else "",
     )
     yield ("timeouts", _of(old), _of(new), "")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from phase1.lab.load import Run, Sample, Target, arrive, drive, evenly
+from phase1.lab.machine import raise_open_files
 from phase1.lab.processes import Server
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Measured:
 
 async def put(load: Load, target: Target, tell: Callable[[Sample], None] = lambda _: None) -> Run:
     """Put `load` on `target`; `tell` hears of every request."""
+    raise_open_files()
     match load.kind:
         case "users":
             ends = time.perf_counter() + load.seconds

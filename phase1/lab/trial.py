@@ -141,7 +141,7 @@ class Trial:
         """Ask `app` once, as user 1. `asked`: how many requests the upstream has had.
 
         Raises `LabError` in one line: no such route, needs auth, refuses the sample body, fails, is silent, or answers
-        without asking the upstream.
+        without asking the upstream, or, pooled, by the pool.
         """
         before = await asked() if asked else 0
         problem = await self._ask_once(app, timeout)
@@ -152,6 +152,8 @@ class Trial:
                 f"{app.target.ask.route} answered without asking the upstream of the lab: a client with its own"
                 " base_url= takes no OPENAI_BASE_URL, and another route may be the one that asks the model (--route)"
             )
+        if app.pooled:
+            _require_way(app, await app.status())
 
     async def _ask_once(self, app: RunningApp, timeout: float) -> str | None:
         ask = app.target.ask
@@ -192,12 +194,13 @@ class Trial:
         self, folder: Path, upstream: Upstream, nodes: Sequence[Mapping[str, object]], *, pooled: bool
     ) -> dict[str, str]:
         own = {name: value for name, value in self._environment.items() if name.upper() not in _NODES}
+        direct = ",".join(filter(None, (own.get("NO_PROXY") or own.get("no_proxy"), "127.0.0.1,localhost")))
         provider = {
             "OPENAI_API_KEY": upstream.api_key,
             "OPENAI_BASE_URL": upstream.base_url,
             "LLM_MODEL": own.get("LLM_MODEL") or upstream.model,
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
+            "NO_PROXY": direct,
+            "no_proxy": direct,
         }
         switches = {"ENABLE_LLM_POOL": str(pooled).lower(), **_PLAIN}
         alone = {"name": "lab", "base_url": upstream.base_url, "api_key": upstream.api_key}
@@ -246,6 +249,15 @@ def _status_in(response: httpx.Response) -> dict[str, Any] | None:
         return None
     named = isinstance(found, dict) and str(found.get("schema", "")).startswith(_SCHEMA)
     return found if named else None
+
+
+def _require_way(app: RunningApp, status: dict[str, Any] | None) -> None:
+    routes = [] if status is None else status["metrics"]["routes"]
+    if not any(row["route"] == "pool" for row in routes):
+        raise LabError(
+            f"the {app.name} answered {app.target.ask.route}, but not by its pool: no door is where it asks the model"
+            " (phase1 doctor . says where that is)"
+        )
 
 
 def _require_pool(app: RunningApp, status: dict[str, Any] | None) -> None:

@@ -73,16 +73,23 @@ def _plain(ask: Ask | None = None, **variables: str) -> TargetApp:
 
 
 async def test_app_without_phase1_gets_its_pool_from_outside(opened: Opener, model: Model) -> None:
-    """Both ways it answers by the model; the pooled one by a pool, and the legacy one knows nothing of phase1."""
+    """Both ways it answers by the model; the pooled one by a pool, and the legacy one knows nothing of phase1.
+
+    A route that asks the model by a way which has no door is told so.
+    """
     async with opened(_plain(KIND="{folder}")) as trial:
         legacy = await trial.start(pooled=False)
         await trial.check(legacy, asked=model.count)
         assert await legacy.status() is None
         assert not await trial.integrated()
-        pooled = await trial.start(pooled=True)
+        pooled = await trial.start(pooled=True, settings={"LLM_POOL_SIZE": "2"})
+        aside = replace(pooled, target=replace(pooled.target, ask=Ask(route="/own")))
+        with pytest.raises(LabError, match="answered /own, but not by its pool"):
+            await trial.check(aside, asked=model.count)
         await trial.check(pooled, asked=model.count)
         status = await pooled.status()
         assert status is not None
+        assert status["pool"]["clients"] == 2
         assert [route["route"] for route in status["metrics"]["routes"]] == ["pool"]
         assert [node["name"] for node in status["nodes"]] == ["lab"]
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -101,25 +108,19 @@ async def test_app_made_by_a_factory(opened: Opener, model: Model) -> None:
             await trial.check(await trial.start(pooled=pooled), asked=model.count)
 
 
-async def test_settings_of_one_start_win(opened: Opener) -> None:
-    """Above what the trial says; a pooled app that has no pool then is an error that says why."""
-    async with opened(_plain()) as trial:
-        pooled = await trial.start(pooled=True, settings={"LLM_POOL_SIZE": "2"})
-        status = await pooled.status()
-        assert status is not None
-        assert status["pool"]["clients"] == 2
-        with pytest.raises(LabError, match="runs without its pool: LLM_POOL_SIZE=none"):
-            await trial.start(pooled=True, settings={"LLM_POOL_SIZE": "none"})
-
-
 async def test_own_nodes_file_is_not_asked(opened: Opener, model: Model, tmp_path: Path) -> None:
-    """`.env.phase1` may name the real endpoints: in a trial there is only the lab's upstream."""
+    """`.env.phase1` may name the real endpoints: in a trial there is only the lab's upstream.
+
+    Its other settings hold, and those of one start win over them; a pooled app without its pool says why.
+    """
     (tmp_path / "plain.py").write_text((APPS / "plain.py").read_text())
     (tmp_path / ".env.phase1").write_text("LLM_NODES_FILE=real.toml\nLLM_POOL_SIZE=3\n")
     async with opened(TargetApp(app="plain:app", folder=tmp_path)) as trial:
         pooled = await trial.start(pooled=True)
         await trial.check(pooled, asked=model.count)
         status = await pooled.status()
+        with pytest.raises(LabError, match="runs without its pool: LLM_POOL_SIZE=none"):
+            await trial.start(pooled=True, settings={"LLM_POOL_SIZE": "none"})
     assert status is not None
     assert (status["pool"]["clients"], status["nodes"][0]["base_url"]) == (3, model.upstream.base_url)
 
@@ -141,20 +142,15 @@ REFUSED = {
 
 
 async def test_request_that_the_app_does_not_take(opened: Opener, model: Model) -> None:
-    """One line each: what it answered, and what to change."""
+    """One line each: what it answered, and what to change. `{user}` in a header is the number of who asks."""
     async with opened(_plain()) as trial:
         app = await trial.start(pooled=False)
         for ask, said in REFUSED.values():
             with pytest.raises(LabError, match=said) as raised:
                 await trial.check(replace(app, target=replace(app.target, ask=ask)), asked=model.count)
             assert "\n" not in str(raised.value)
-
-
-async def test_header_with_the_user_opens_the_door(opened: Opener, model: Model) -> None:
-    """`{user}` is the number of who asks: 1 in the check."""
-    target = _plain(Ask(route="/private", headers=(header_of("Authorization: Bearer user-{user}"),)))
-    async with opened(target) as trial:
-        await trial.check(await trial.start(pooled=False), asked=model.count)
+        welcome = Ask(route="/private", headers=(header_of("Authorization: Bearer user-{user}"),))
+        await trial.check(replace(app, target=replace(app.target, ask=welcome)), asked=model.count)
 
 
 @pytest.mark.parametrize(

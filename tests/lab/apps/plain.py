@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+import httpx
 import openai
 from fastapi import FastAPI, Header, HTTPException
 from fastapi.responses import RedirectResponse
@@ -22,6 +23,12 @@ class Question(BaseModel):
 async def chat(question: Question) -> dict[str, str | None]:
     completion = client.chat.completions.create(model="m", messages=[{"role": "user", "content": question.message}])
     return {"answer": completion.choices[0].message.content, "kind": os.environ.get("KIND")}
+
+
+@app.post("/own")
+async def own(question: Question) -> dict[str, int]:
+    async with httpx.AsyncClient(base_url=os.environ["OPENAI_BASE_URL"], trust_env=False) as direct:
+        return {"status": (await direct.post("chat/completions", json=question.model_dump())).status_code}
 
 
 @app.post("/private")
