@@ -20,13 +20,14 @@ from typer.testing import CliRunner
 from phase1.commands import app
 from phase1.lab.chaos.cases import Case, chosen
 from phase1.lab.chaos.outside import vitals
-from phase1.lab.chaos.play import Played
+from phase1.lab.chaos.play import Played, play
 from phase1.lab.chaos.scene import Plan, Scene
 from phase1.lab.chaos.session import run_cases
 from phase1.lab.chaos.store import state_store
 from phase1.lab.chaos.workers import block_loop
-from phase1.lab.processes import Server
+from phase1.lab.processes import LabError, Server
 from phase1.lab.target import TargetApp
+from phase1.lab.trial import Trial
 
 APPS = Path(__file__).parent / "apps"
 RUNNER = CliRunner()
@@ -76,6 +77,20 @@ async def test_app_is_broken_and_mended(environment: dict[str, str]) -> None:
         assert case["pooled"]["asked"] >= case["pooled"]["answered"] > 0
         assert (case["pooled"]["held"], case["pooled"]["upstream"], case["pooled"]["half"]) == (0, 0, 0)
     assert not psutil.Process().children(recursive=True)
+
+
+async def test_app_that_does_not_start_is_one_error() -> None:
+    """Whichever of the two it is, and not a group of errors."""
+
+    class NoTrial:
+        async def start(self, *, pooled: bool, **_: object) -> None:
+            if pooled:
+                raise LabError("the pooled app ended with status 1")
+            await asyncio.sleep(60)
+
+    case, plan = chosen("all", ["500"])[0], Plan()
+    with pytest.raises(LabError, match="the pooled app ended with status 1"):
+        await play(cast("Trial", NoTrial()), case, plan, whole=True, tell=lambda *_: None)
 
 
 async def test_frozen_store_answers_again() -> None:

@@ -116,14 +116,14 @@ _WORKER: Final = (
     Case(
         name="blocked loop",
         suite="worker",
-        about="synchronous code holds the event loop",
+        about="synchronous code holds the event loop for 3 s",
         inflict=block_loop,
         allowance=lambda _: Allowance(standstill=3.0),
     ),
     Case(
         name="paused worker",
         suite="worker",
-        about="the process gets no CPU time (SIGSTOP), and then goes on (SIGCONT)",
+        about="the process gets no CPU time for 3 s (SIGSTOP), and then goes on (SIGCONT)",
         inflict=pause_worker,
         allowance=lambda _: Allowance(standstill=3.0),
     ),

@@ -82,8 +82,8 @@ async def play(trial: Trial, case: Case, plan: Plan, *, whole: bool, tell: Tell)
                 both.create_task(_one(trial, case, plan, pooled=pooled, whole=whole, tell=tell))
                 for pooled in (False, True)
             )
-    except* LabError as group:
-        raise group.exceptions[0] from None
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from group
     return Played(case=case, legacy=legacy.result(), pooled=pooled.result())
 
 
