@@ -30,6 +30,7 @@ Numbers = dict[str, dict[Labels, Value]]
 
 _ROUTES: Final = [
     (Route.POOL.value, Reason.SPLIT.value),
+    (Route.POOL.value, Reason.STALE.value),
     (Route.POOL.value, Reason.DEFAULT.value),
     *((Route.LEGACY.value, reason.value) for reason in Reason),
 ]
