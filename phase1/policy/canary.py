@@ -91,6 +91,11 @@ class Canary:
         control = _HALF <= bucket < _HALF + covered or covered > _HALF
         return Arm.CONTROL if control else Arm.OUTSIDE
 
+    @property
+    def controls(self) -> int:
+        """How many buckets the control arm has."""
+        return min(self.covered, BUCKETS - self.covered)
+
     def share(self, bucket: int) -> float:
         """Where the bucket lies inside the covered part: 0 <= share < 1 when covered, else 1.
 
