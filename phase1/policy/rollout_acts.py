@@ -18,7 +18,9 @@ __all__ = ["ACTS", "NotAllowed", "act", "force_breaker", "kill", "new_epoch", "s
 
 
 class NotAllowed(Phase1Error):
-    """An operator's wish that the state forbids. The text says what is possible instead."""
+    """An operator's wish that the state forbids. The text says what is possible instead; `status` is for HTTP."""
+
+    status = 409
 
 
 def act(verb: str, desired: Desired, plan: Plan, *, risen: float) -> Desired:
