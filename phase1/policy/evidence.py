@@ -13,8 +13,8 @@ block, that the canary is worse. If it is not, his bets are fair or worse, and t
 Source: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", arXiv 2010.09686, its
 approximation of the growth-optimal bet. The first bet needs a past: there is one block of mean 0.1 and variance 1/4.
 
-A block holds at least one outcome of each arm: all that have come in since the last one. Which outcomes those are
-depends on when they came, not on what they are, so that D is fair when both arms are alike.
+A block holds at least one outcome of each arm: all that one worker has seen since its last block. Which outcomes those
+are depends on when they came, not on what they are, so that D is fair when both arms are alike.
 """
 
 from __future__ import annotations

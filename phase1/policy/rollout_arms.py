@@ -1,4 +1,4 @@
-"""How did the calls of an arm go? Sums that can be added, taken from each other, and written down."""
+"""How did the calls of the arms go? Sums that can be added and taken from each other, and blocks to compare by."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from phase1.policy.canary import Arm, Canary
 
-__all__ = ["ArmSums", "Observed", "is_lopsided"]
+__all__ = ["ArmSums", "Block", "Blocks", "Observed", "is_lopsided"]
 
 _FEWEST: Final = 100
 _TOO_UNLIKELY: Final = 24.0
@@ -99,6 +99,51 @@ class ArmSums:
         if min(*whole, seconds, buckets) < 0 or not isfinite(seconds):
             raise ValueError(f"sums={state!r:.60}: none may be negative")
         return cls(whole[0], whole[1], whole[2], seconds, whole[3], whole[4], whole[5], buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """How much worse the canary's calls of a block were, on the mean, in each metric: -1 … 1; `None` = not known."""
+
+    failed: float
+    empty: float
+    seconds: float | None
+
+    def state(self) -> list[float | None]:
+        """As JSON has it."""
+        seconds = None if self.seconds is None else round(self.seconds, 5)
+        return [round(self.failed, 5), round(self.empty, 5), seconds]
+
+    @classmethod
+    def restored(cls, state: Sequence[float | None]) -> Block:
+        """From `state`. Raises `ValueError` or `TypeError` for anything else."""
+        failed, empty, seconds = state
+        block = cls(float(failed), float(empty), None if seconds is None else float(seconds))  # type: ignore[arg-type]
+        if not all(-1.0 <= each <= 1.0 for each in (block.failed, block.empty, block.seconds or 0.0)):
+            raise ValueError(f"block={state!r:.60}: must be between -1 and 1")
+        return block
+
+
+class Blocks:
+    """Makes blocks of calls, in the order in which they end. A block is there as soon as each arm has a call."""
+
+    def __init__(self) -> None:
+        self._waiting = {Arm.CANARY: ArmSums(), Arm.CONTROL: ArmSums()}
+
+    def add(self, one: Observed) -> Block | None:
+        """One call is over; the block that it completes, if it does."""
+        waiting = self._waiting
+        waiting[one.arm] = waiting[one.arm].with_one(one)
+        canary, control = waiting[Arm.CANARY], waiting[Arm.CONTROL]
+        if not canary.calls or not control.calls:
+            return None
+        self._waiting = {Arm.CANARY: ArmSums(), Arm.CONTROL: ArmSums()}
+        timed = canary.timed and control.timed
+        return Block(
+            canary.failed / canary.calls - control.failed / control.calls,
+            canary.empty / canary.calls - control.empty / control.calls,
+            canary.waited / canary.timed - control.waited / control.timed if timed else None,
+        )
 
 
 def is_lopsided(canary: Canary, one: ArmSums, other: ArmSums) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from phase1.policy.evidence import EProcess, threshold
-from phase1.policy.rollout_arms import ArmSums
+from phase1.policy.rollout_arms import ArmSums, Block
 from phase1.policy.rollout_plan import METRICS, Metric, Plan
 
 __all__ = ["Evidence", "Guard"]
@@ -61,27 +61,21 @@ class Guard:
     def __init__(self, plan: Plan) -> None:
         self.threshold = threshold(plan.alpha, plan.tests)
         self.canary = self.control = _NOTHING
-        self._waiting = (_NOTHING, _NOTHING)
         self.worse = {metric: EProcess.worse(plan.tolerances[metric]) for metric in METRICS}
         self.not_worse = {metric: EProcess.not_worse(plan.margins[metric]) for metric in METRICS}
 
-    def add(self, canary: ArmSums, control: ArmSums) -> None:
-        """Calls that are over. They are a block as soon as each arm has one."""
+    def count(self, canary: ArmSums, control: ArmSums) -> None:
+        """Calls that are over."""
         self.canary, self.control = self.canary + canary, self.control + control
-        one, other = self._waiting[0] + canary, self._waiting[1] + control
-        if one.calls and other.calls:
-            self._bet(one, other)
-            one = other = _NOTHING
-        self._waiting = (one, other)
 
-    def _bet(self, one: ArmSums, other: ArmSums) -> None:
-        self._take(Metric.FAILED, one.failed / one.calls - other.failed / other.calls)
-        self._take(Metric.EMPTY, one.empty / one.calls - other.empty / other.calls)
-        if one.timed and other.timed:
-            self._take(Metric.SECONDS, one.waited / one.timed - other.waited / other.timed)
+    def bet(self, block: Block) -> None:
+        """One block of them."""
+        self._take(Metric.FAILED, block.failed)
+        self._take(Metric.EMPTY, block.empty)
+        if block.seconds is not None:
+            self._take(Metric.SECONDS, block.seconds)
 
     def _take(self, metric: Metric, difference: float) -> None:
-        difference = min(1.0, max(-1.0, difference))  # sums of floats
         self.worse[metric].add(difference)
         self.not_worse[metric].add(difference)
 
@@ -102,7 +96,6 @@ class Guard:
         return {
             "canary": self.canary.state(),
             "control": self.control.state(),
-            "waiting": [sums.state() for sums in self._waiting],
             "worse": {str(metric): bettor.state() for metric, bettor in self.worse.items()},
             "not_worse": {str(metric): bettor.state() for metric, bettor in self.not_worse.items()},
         }
@@ -110,8 +103,6 @@ class Guard:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from there. Raises `ValueError`, `TypeError` or `KeyError` for anything else."""
         self.canary, self.control = ArmSums.restored(state["canary"]), ArmSums.restored(state["control"])
-        one, other = (ArmSums.restored(sums) for sums in state["waiting"])
-        self._waiting = (one, other)
         for metric in METRICS:
             self.worse[metric].restore(state["worse"][metric])
             self.not_worse[metric].restore(state["not_worse"][metric])

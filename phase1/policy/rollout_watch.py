@@ -6,12 +6,12 @@ seconds: a machine that slept, or a minute without a leader, passes no gate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from phase1.policy.canary import Canary
 from phase1.policy.rollout import Decision, Desired, Look, RolloutPhase
-from phase1.policy.rollout_arms import ArmSums, is_lopsided
+from phase1.policy.rollout_arms import ArmSums, Block, is_lopsided
 from phase1.policy.rollout_guard import Guard
 from phase1.policy.rollout_plan import Plan
 
@@ -36,15 +36,26 @@ class Watch:
         self._quiet = [0.0, 0.0]
         self._holding = False
 
-    def look(self, desired: Desired, *, seconds: float, canary: ArmSums, control: ArmSums, breaker_open: bool) -> Look:
-        """`seconds` have passed since the last look, and these calls have ended."""
+    def look(
+        self,
+        desired: Desired,
+        *,
+        seconds: float,
+        canary: ArmSums,
+        control: ArmSums,
+        breaker_open: bool,
+        blocks: Iterable[Block] = (),
+    ) -> Look:
+        """`seconds` have passed since the last look, and these calls have ended, in these blocks."""
         if (at := (desired.run, desired.percent)) != self._at:
             self._begin(at)
         if self._phase is not desired.phase and desired.phase is RolloutPhase.PROGRESSING:
             self.waited = 0.0
         self._phase = desired.phase
         self._pass(min(max(seconds, 0.0), _LONGEST), canary, control)
-        self.guard.add(canary, control)
+        self.guard.count(canary, control)
+        for block in blocks:
+            self.guard.bet(block)
         evidence = self.guard.evidence()
         drawn = Canary(desired.percent or 0.0)
         return Look(

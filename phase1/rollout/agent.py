@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 from phase1.policy.breaker import BreakerMode
 from phase1.policy.canary import Arm, Canary
 from phase1.policy.rollout import Desired, RolloutPhase
-from phase1.policy.rollout_arms import ArmSums
+from phase1.policy.rollout_arms import ArmSums, Blocks
 from phase1.rollout.fleet import FleetBreaker
-from phase1.rollout.leader import Leader, sums_of
+from phase1.rollout.leader import Leader, blocks_of, sums_of
 from phase1.rollout.operator import Contended, Operator, history, progress_of
 from phase1.rollout.outcomes import Outcomes
 from phase1.rollout.record import Followed, follow
@@ -45,6 +45,8 @@ _STALE: Final = 3.0
 """Seconds without the store after which its last word is called stale."""
 _GONE: Final = 10.0
 """Seconds without a sign of life after which a worker is forgotten."""
+_TOLD: Final = 200
+"""Blocks that a worker keeps for the leader. More than so many in one round are not needed to be sure."""
 _SHOWN: Final = 20
 _ARMS: Final = (Arm.CANARY, Arm.CONTROL)
 
@@ -78,6 +80,9 @@ class Agent:
         self._read_at = self._looked_at = clock()
         self._outcomes = Outcomes(manager, deadline=manager.settings.llm_request_deadline)
         self._sums = {arm: ArmSums() for arm in _ARMS}
+        self._pairing = Blocks()
+        self._blocks: deque[list[float | None]] = deque(maxlen=_TOLD)
+        self._made = 0
         self._seen: dict[str, tuple[int, float]] = {}
         self._progress: Mapping[str, Any] = {}
         self._history: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
@@ -165,6 +170,9 @@ class Agent:
     def _count(self) -> None:
         for one in self._outcomes.fetch():
             self._sums[one.arm] = self._sums[one.arm].with_one(one)
+            if (block := self._pairing.add(one)) is not None:
+                self._blocks.append(block.state())
+                self._made += 1
 
     def _read(self) -> tuple[str | None, Followed]:
         text = self.store.read()
@@ -242,6 +250,8 @@ class Agent:
             "generation": self.known.generation,
             "canary": self._sums[Arm.CANARY].state(),
             "control": self._sums[Arm.CONTROL].state(),
+            "made": self._made,
+            "blocks": list(self._blocks),
             "breaker": self._fleet.report() if self._fleet else {"state": str(self._manager.breaker.state)},
         }
         self.store.report(self.worker, json.dumps(own))
@@ -354,6 +364,7 @@ def _report(text: str) -> Mapping[str, Any] | None:
     try:
         report: Mapping[str, Any] = json.loads(text)
         sums_of(report)
+        blocks_of(report, 0)
         breaker = report["breaker"]
         int(report["seq"]), str(breaker["state"])
         int(breaker.get("n", 0)), float(breaker.get("left", 0.0))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from phase1.policy.rollout import LIVE, Desired, decide
-from phase1.policy.rollout_arms import ArmSums
+from phase1.policy.rollout_arms import ArmSums, Block
 from phase1.policy.rollout_watch import Watch
 from phase1.rollout.operator import PROGRESS, audit_line, progress_of
 from phase1.rollout.record import encode
@@ -42,7 +43,7 @@ class Leader:
         self._worker = worker
         self._plan = plan
         self._watch: Watch | None = None
-        self._merged: dict[str, Sums] = {}
+        self._merged: dict[str, _Merged] = {}
         self._reason: str | None = None
         self.leads = False
         """Whether this worker had the lease in the last round."""
@@ -60,9 +61,11 @@ class Leader:
         """One round; `text` is the record that `desired` was read from. Returns what it has changed the state to."""
         if self._plan is None or self._watch is None:
             return None
-        canary, control = self._news(reports)
+        (canary, control), blocks = self._news(reports)
         breaker_open = any(report["breaker"]["state"] != "active" for report in reports.values())
-        look = self._watch.look(desired, seconds=seconds, canary=canary, control=control, breaker_open=breaker_open)
+        look = self._watch.look(
+            desired, seconds=seconds, canary=canary, control=control, breaker_open=breaker_open, blocks=blocks
+        )
         changed = self._decide(desired, text, look, self._plan, self._watch)
         if desired.phase in LIVE or changed is not None:
             self._store.put(PROGRESS, json.dumps(self._progress(look, self._watch)))
@@ -97,23 +100,25 @@ class Leader:
             self.leads = False
             self._store.release(_LEADER, self._worker)
 
-    def _news(self, reports: Mapping[str, Report]) -> Sums:
-        """What has ended since the last round, over all workers."""
+    def _news(self, reports: Mapping[str, Report]) -> tuple[Sums, list[Block]]:
+        """What has ended since the last round, over all workers. A block that nobody could fetch in time is no loss."""
         canary = control = ArmSums()
+        blocks: list[Block] = []
         for worker, report in reports.items():
-            now, before = sums_of(report), self._merged.get(worker, (ArmSums(), ArmSums()))
+            now, before = _merged(report), self._merged.get(worker, _NOTHING)
             self._merged[worker] = now
-            canary, control = canary + (now[0] - before[0]), control + (now[1] - before[1])
-        return canary, control
+            canary, control = canary + (now.canary - before.canary), control + (now.control - before.control)
+            blocks += blocks_of(report, before.blocks)
+        return (canary, control), blocks
 
     def _take_over(self, plan: Plan, reports: Mapping[str, Report]) -> Watch:
         """Go on where the last leader stood; if that cannot be read, from now on and with no evidence."""
         watch, progress = Watch(plan), progress_of(self._store)
         try:
-            self._merged = {worker: _restored(state) for worker, state in progress["merged"].items()}
+            self._merged = {worker: _Merged.restored(state) for worker, state in progress["merged"].items()}
             watch.restore(progress["watch"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            self._merged = {worker: sums_of(report) for worker, report in reports.items()}
+            self._merged = {worker: _merged(report) for worker, report in reports.items()}
         return watch
 
     def _progress(self, look: Look, watch: Watch) -> dict[str, Any]:
@@ -123,7 +128,7 @@ class Leader:
             "elapsed": look.elapsed,
             "evidence": look.evidence.document(),
             "watch": watch.state(),
-            "merged": {worker: [sums.state() for sums in both] for worker, both in self._merged.items()},
+            "merged": {worker: merged.state() for worker, merged in self._merged.items()},
         }
 
     def forget(self, worker: str) -> None:
@@ -132,11 +137,36 @@ class Leader:
         self._store.forget(worker)
 
 
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What of a worker's has been taken already."""
+
+    canary: ArmSums
+    control: ArmSums
+    blocks: int
+
+    def state(self) -> list[Any]:
+        return [self.canary.state(), self.control.state(), self.blocks]
+
+    @classmethod
+    def restored(cls, state: Any) -> _Merged:  # noqa: ANN401 - of JSON
+        canary, control, blocks = state
+        return cls(ArmSums.restored(canary), ArmSums.restored(control), int(blocks))
+
+
+_NOTHING: Final = _Merged(ArmSums(), ArmSums(), 0)
+
+
+def _merged(report: Report) -> _Merged:
+    return _Merged(*sums_of(report), int(report["made"]))
+
+
 def sums_of(report: Report) -> Sums:
     """The arms, as a worker has reported them."""
     return ArmSums.restored(report["canary"]), ArmSums.restored(report["control"])
 
 
-def _restored(state: Any) -> Sums:  # noqa: ANN401 - of JSON
-    one, other = state
-    return ArmSums.restored(one), ArmSums.restored(other)
+def blocks_of(report: Report, taken: int) -> list[Block]:
+    """The worker's blocks after the first `taken`, as far as it still has them."""
+    new, kept = int(report["made"]) - taken, report["blocks"]
+    return [Block.restored(state) for state in kept[max(0, len(kept) - new) :]] if new > 0 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from math import inf, log, log1p, nan
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from phase1.policy.canary import Arm, Canary
 from phase1.policy.evidence import EProcess, threshold
-from phase1.policy.rollout_arms import ArmSums, Observed, is_lopsided
+from phase1.policy.rollout_arms import ArmSums, Block, Blocks, Observed, is_lopsided
 from phase1.policy.rollout_guard import Evidence, Guard
 from phase1.policy.rollout_plan import WEEKS, Metric
 
@@ -26,6 +27,7 @@ class World:
         self._rng = random.Random(seed)
         self._fails = (canary, control)
         self._slower = (slower, 1.0)
+        self._blocks = Blocks()
         self.guard = Guard(WEEKS)
 
     def end_one(self) -> None:
@@ -34,8 +36,11 @@ class World:
         arm = rng.random() < 0.5
         failed = rng.random() < self._fails[arm]
         waited = 1.0 if failed else min(1.0, rng.lognormvariate(-3.0, 0.7) * self._slower[arm])
-        call = ArmSums(1, failed, 1, waited, 0, 0, 0, 1 << rng.randrange(100))
-        self.guard.add(*((NOTHING, call) if arm else (call, NOTHING)))
+        one = Observed(Arm.CONTROL if arm else Arm.CANARY, rng.randrange(100), failed, waited)
+        call = NOTHING.with_one(one)
+        self.guard.count(*((NOTHING, call) if arm else (call, NOTHING)))
+        if block := self._blocks.add(one):
+            self.guard.bet(block)
 
     def run(self, calls: int) -> tuple[str, int]:
         """Look after each call, and stop at a verdict: what it is, and after how many blocks it came."""
@@ -156,10 +161,9 @@ def test_guard_is_handed_over() -> None:
     heir = Guard(WEEKS)
     heir.restore(json.loads(json.dumps(world.guard.state())))
     assert heir.evidence() == world.guard.evidence()
-    call = ArmSums(1, 1, 0, 0.0, 0, 0, 0, 1)
     for guard in (heir, world.guard):
-        guard.add(call, NOTHING)
-        guard.add(NOTHING, call)
+        guard.count(ArmSums(calls=1), NOTHING)
+        guard.bet(Block(1.0, 0.0, 0.5))
     assert heir.evidence() == world.guard.evidence()
 
 
@@ -172,23 +176,40 @@ def test_evidence_that_is_none_is_refused(state: list[float]) -> None:
     assert process.log_e == 0
 
 
+def ended(arm: Arm, *, failed: bool = False, waited: float | None = None, empty: bool = False) -> Observed:
+    """One call."""
+    return Observed(arm, 0, failed, waited, empty)
+
+
 def test_block_needs_both_arms() -> None:
-    """What one arm has is kept until the other one says something, and nothing is dropped."""
-    guard = Guard(WEEKS)
-    failure, success = ArmSums(calls=1, failed=1), ArmSums(calls=1)
+    """What one arm has waits until the other one says something, and nothing is dropped."""
+    blocks = Blocks()
     for _ in range(3):
-        guard.add(failure, NOTHING)
-    assert guard.evidence() == Evidence(ArmSums(3, 3), NOTHING, {}, {}, guard.threshold, 0)
-    guard.add(success, success)
-    assert guard.worse[Metric.FAILED].total == 0.75
-    assert guard.evidence().blocks == 1
+        assert blocks.add(ended(Arm.CANARY, failed=True, waited=1.0)) is None
+    assert blocks.add(ended(Arm.CANARY, waited=0.2, empty=True)) is None
+    assert blocks.add(ended(Arm.CONTROL, waited=0.5)) == Block(0.75, 0.25, pytest.approx(0.3))
+    assert blocks.add(ended(Arm.CONTROL, failed=True)) is None
+    assert blocks.add(ended(Arm.CANARY, waited=0.5)) == Block(-1.0, 0.0, None)
+
+
+def test_block_is_handed_on() -> None:
+    """From worker to leader."""
+    for block in (Block(0.75, -0.25, 0.3), Block(-1.0, 0.0, None)):
+        assert Block.restored(json.loads(json.dumps(block.state()))) == block
+
+
+@pytest.mark.parametrize("state", [[], [0, 0], [2, 0, 0], [0, -1.1, 0], [0, 0, nan], [None, 0, 0], ["x", 0, 0]])
+def test_block_that_is_none_is_refused(state: list[Any]) -> None:
+    """It comes from another process."""
+    with pytest.raises((ValueError, TypeError)):
+        Block.restored(state)
 
 
 def test_streams_have_no_time_to_compare() -> None:
     """The metric stays out of it, and does not keep an equal canary from being promoted."""
     guard = Guard(WEEKS)
     for _ in range(300):
-        guard.add(ArmSums(calls=1), ArmSums(calls=1))
+        guard.bet(Block(0.0, 0.0, None))
     found = guard.evidence()
     assert found.worse is not None
     assert set(found.worse) == {Metric.FAILED, Metric.EMPTY}
@@ -209,7 +230,8 @@ def test_worst_metric_is_named() -> None:
 def test_document_says_what_the_verdict_was_made_of() -> None:
     """Numbers per arm, log e, threshold."""
     guard = Guard(WEEKS)
-    guard.add(ArmSums(4, 1), ArmSums(5))
+    guard.count(ArmSums(4, 1), ArmSums(5))
+    guard.bet(Block(0.25, 0.0, None))
     assert guard.evidence().document() == {
         "n": 4,
         "failures": {"canary": 1, "control": 0},

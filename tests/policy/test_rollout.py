@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from phase1.policy.breaker import BreakerMode
 from phase1.policy.rollout import LIVE, OVER, Desired, Look, RolloutPhase, decide
 from phase1.policy.rollout_acts import NotAllowed, act, force_breaker, kill, new_epoch, set_percent
-from phase1.policy.rollout_arms import ArmSums
+from phase1.policy.rollout_arms import ArmSums, Block
 from phase1.policy.rollout_guard import Evidence
 from phase1.policy.rollout_plan import DAY, WEEKS, Metric, Plan, Step
 from phase1.policy.rollout_watch import Watch
@@ -444,6 +444,7 @@ class Rollouts(RuleBasedStateMachine):
             canary=ArmSums(calls=20, failed=20 * fails),
             control=ArmSums(calls=20, failed=20 * control_fails),
             breaker_open=breaker,
+            blocks=[Block(float(fails) - control_fails, 0.0, 0.0)],
         )
         decision = decide(before, PLAN, at)
         self.watch.decided(decision)

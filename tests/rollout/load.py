@@ -21,7 +21,7 @@ from tests.doors.server import serving
 
 __all__ = ["Answer", "Load", "Upstream", "upstream"]
 
-BOUND = 40.0
+BOUND = 60.0
 
 
 @dataclass(frozen=True)

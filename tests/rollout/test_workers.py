@@ -33,6 +33,8 @@ TOKEN = "0123456789abcdef"
 APPS = Path(__file__).parent / "served"
 QUICK = """
 interval = 1
+alpha = 0.2
+margins = { failed = 0.5, seconds = 0.5, empty = 0.5 }
 [[steps]]
 percent = 10
 min_duration = 2
@@ -152,7 +154,7 @@ def test_healthy_canary_goes_all_the_way(fleet: Fleet) -> None:
         ("auto", 50),
         ("auto", 100),
     ]
-    assert [line["evidence"]["threshold"] for line in changes[1:]] == [pytest.approx(4.787)] * 2
+    assert [line["evidence"]["threshold"] for line in changes[1:]] == [pytest.approx(3.401)] * 2
 
 
 def test_dead_canary_is_rolled_back(fleet: Fleet) -> None:
