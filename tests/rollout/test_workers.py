@@ -174,8 +174,8 @@ def test_dead_canary_is_rolled_back(fleet: Fleet) -> None:
     assert load.errors == []
     last = history(fleet.store, 1)[0]
     assert (last["actor"], last["to"]["percent"], last["to"]["phase"]) == ("auto", 0, "rolled_back")
-    assert last["evidence"]["failures"]["canary"] >= 7
-    assert last["evidence"]["log_e"]["failed"] >= last["evidence"]["threshold"] or "seconds" in last["reason"]
+    assert last["evidence"]["failures"]["canary"] >= 4
+    assert max(last["evidence"]["log_e"].values()) >= last["evidence"]["threshold"]
     assert fleet.upstream.calls - calls < 200
 
 
