@@ -548,6 +548,30 @@ def test_thread_follows_and_ends(tmp_path: Any) -> None:  # noqa: ANN401
     assert world.store.reports() == {}
 
 
+async def test_store_that_hangs_holds_up_no_request() -> None:
+    """The thread stands in it, and requests go their ways; nothing of theirs is locked meanwhile."""
+    world = World(1)
+    worker = world.workers[0]
+    world.round()
+    entered, gate = threading.Event(), threading.Event()
+
+    def hang() -> str | None:
+        entered.set()
+        assert gate.wait(10)
+        return None
+
+    world.store.read = hang  # type: ignore[method-assign]
+    worker.agent.watch()
+    assert entered.wait(10)
+    for _ in range(200):
+        assert await worker.bench.ask() == "from the pool"
+        assert worker.agent.status()["percent"] == 100
+        assert list(worker.agent.numbers())
+    assert not gate.is_set()
+    worker.agent.close()
+    gate.set()
+
+
 def test_thread_survives_a_bug(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and the next round comes."""
     world = World(1)
