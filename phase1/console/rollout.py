@@ -156,10 +156,18 @@ def _desk(url: str | None, token: str | None) -> Iterator[Desk]:
         finally:
             store.close()
         return
-    with Remote(url or DEFAULT_URL, token=token) as remote:
+    with _remote(url or DEFAULT_URL, token) as remote:
         if remote.sends_token_openly:
             typer.echo("warning: the token goes over plain HTTP to another machine", err=True)
         yield RemoteDesk(remote)
+
+
+def _remote(url: str, token: str | None) -> Remote:
+    try:
+        return Remote(url, token=token)
+    except Phase1Error as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def _plan_document(found: Plan) -> dict[str, Any]:
