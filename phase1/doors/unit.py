@@ -17,6 +17,7 @@ from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
+    from phase1.doors.slices import Slices
     from phase1.policy.selection import Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
@@ -32,7 +33,18 @@ class Unit:
     loop of our own. `patience`: seconds that a thread waits for that loop to begin a call.
     """
 
-    __slots__ = ("_key", "_key_of", "_selection", "began", "fell_back", "loop", "manager", "patience", "stages")
+    __slots__ = (
+        "_key",
+        "_key_of",
+        "_selection",
+        "began",
+        "fell_back",
+        "loop",
+        "manager",
+        "patience",
+        "slices",
+        "stages",
+    )
 
     def __init__(
         self,
@@ -51,6 +63,8 @@ class Unit:
         self.began = time.perf_counter()
         self.stages: dict[str, float] = {}
         """Seconds by stage (`doors.stages`)."""
+        self.slices: Slices | None = None
+        """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
 
