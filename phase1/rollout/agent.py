@@ -79,10 +79,8 @@ class Agent:
         self._killed_here = False
         self._read_at = self._looked_at = clock()
         self._outcomes = Outcomes(manager, deadline=manager.settings.llm_request_deadline)
-        self._sums = {arm: ArmSums() for arm in _ARMS}
-        self._pairing = Blocks()
-        self._blocks: deque[list[float | None]] = deque(maxlen=_TOLD)
-        self._made = 0
+        self._era = 0
+        self._begin_to_count()
         self._seen: dict[str, tuple[int, float]] = {}
         self._progress: Mapping[str, Any] = {}
         self._history: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
@@ -168,7 +166,10 @@ class Agent:
             self._lost(exc)
 
     def _count(self) -> None:
+        canary = self._manager.canary
         for one in self._outcomes.fetch():
+            if canary.arm(one.bucket) is not one.arm:
+                continue  # drawn by another percent, which has changed while the call went on
             self._sums[one.arm] = self._sums[one.arm].with_one(one)
             if (block := self._pairing.add(one)) is not None:
                 self._blocks.append(block.state())
@@ -211,11 +212,19 @@ class Agent:
         return after
 
     def _give_the_pool(self, percent: float, *, stale: bool = False) -> None:
+        now = self._manager.canary
         canary = Canary(percent, salt=f"llm-pool:{self.known.epoch}", stale=stale)
-        if canary != self._manager.canary:
-            for arm in _ARMS:  # who has been seen was drawn by another canary
-                self._sums[arm] = replace(self._sums[arm], seen=0)
-            self._manager.canary = canary
+        if (canary.percent, canary.salt) != (now.percent, now.salt):
+            self._begin_to_count()
+        self._manager.canary = canary
+
+    def _begin_to_count(self) -> None:
+        """Anew: what was counted so far was drawn by another canary."""
+        self._era += 1
+        self._sums = {arm: ArmSums() for arm in _ARMS}
+        self._pairing = Blocks()
+        self._blocks: deque[list[float | None]] = deque(maxlen=_TOLD)
+        self._made = 0
 
     def _switch(self, *, kill: bool) -> None:
         forced = kill or self._manager.settings.force_legacy_llm
@@ -248,6 +257,7 @@ class Agent:
         own = {
             "seq": self._sequence,
             "generation": self.known.generation,
+            "era": [self.known.epoch, self._manager.canary.percent, self._era],
             "canary": self._sums[Arm.CANARY].state(),
             "control": self._sums[Arm.CONTROL].state(),
             "made": self._made,
@@ -365,6 +375,8 @@ def _report(text: str) -> Mapping[str, Any] | None:
         report: Mapping[str, Any] = json.loads(text)
         sums_of(report)
         blocks_of(report, 0)
+        epoch, percent, era = report["era"]
+        int(epoch), float(percent), int(era)
         breaker = report["breaker"]
         int(report["seq"]), str(breaker["state"])
         int(breaker.get("n", 0)), float(breaker.get("left", 0.0))

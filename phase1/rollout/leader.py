@@ -61,7 +61,7 @@ class Leader:
         """One round; `text` is the record that `desired` was read from. Returns what it has changed the state to."""
         if self._plan is None or self._watch is None:
             return None
-        (canary, control), blocks = self._news(reports)
+        (canary, control), blocks = self._news(desired, reports)
         breaker_open = any(report["breaker"]["state"] != "active" for report in reports.values())
         look = self._watch.look(
             desired, seconds=seconds, canary=canary, control=control, breaker_open=breaker_open, blocks=blocks
@@ -100,13 +100,20 @@ class Leader:
             self.leads = False
             self._store.release(_LEADER, self._worker)
 
-    def _news(self, reports: Mapping[str, Report]) -> tuple[Sums, list[Block]]:
-        """What has ended since the last round, over all workers. A block that nobody could fetch in time is no loss."""
+    def _news(self, desired: Desired, reports: Mapping[str, Report]) -> tuple[Sums, list[Block]]:
+        """What has ended since the last round, over all workers that apply `desired`'s percent.
+
+        A block that nobody could fetch in time is no loss.
+        """
         canary = control = ArmSums()
         blocks: list[Block] = []
         for worker, report in reports.items():
             now, before = _merged(report), self._merged.get(worker, _NOTHING)
             self._merged[worker] = now
+            if now.era[:2] != (desired.epoch, desired.percent):
+                continue
+            if now.era != before.era:
+                before = _NOTHING
             canary, control = canary + (now.canary - before.canary), control + (now.control - before.control)
             blocks += blocks_of(report, before.blocks)
         return (canary, control), blocks
@@ -144,21 +151,28 @@ class _Merged:
     canary: ArmSums
     control: ArmSums
     blocks: int
+    era: tuple[int, float, int]
+    """Epoch and percent that drew them, and how often the worker has begun to count."""
 
     def state(self) -> list[Any]:
-        return [self.canary.state(), self.control.state(), self.blocks]
+        return [self.canary.state(), self.control.state(), self.blocks, list(self.era)]
 
     @classmethod
     def restored(cls, state: Any) -> _Merged:  # noqa: ANN401 - of JSON
-        canary, control, blocks = state
-        return cls(ArmSums.restored(canary), ArmSums.restored(control), int(blocks))
+        canary, control, blocks, era = state
+        return cls(ArmSums.restored(canary), ArmSums.restored(control), int(blocks), _era(era))
 
 
-_NOTHING: Final = _Merged(ArmSums(), ArmSums(), 0)
+_NOTHING: Final = _Merged(ArmSums(), ArmSums(), 0, (0, 0.0, -1))
+
+
+def _era(state: Any) -> tuple[int, float, int]:  # noqa: ANN401 - of JSON
+    epoch, percent, era = state
+    return int(epoch), float(percent), int(era)
 
 
 def _merged(report: Report) -> _Merged:
-    return _Merged(*sums_of(report), int(report["made"]))
+    return _Merged(*sums_of(report), int(report["made"]), _era(report["era"]))
 
 
 def sums_of(report: Report) -> Sums:

@@ -288,6 +288,30 @@ def test_outage_of_both_is_not_the_canarys_fault() -> None:
     assert desired(world).phase is P.PROGRESSING
 
 
+def test_calls_of_another_percent_are_not_counted() -> None:
+    """At 100 % everybody was the canary: what ends late, or in a worker that is late, is not this step's."""
+    world = World(2)
+    world.round()
+    one, other = world.workers
+    for n in range(300):
+        one.ask(f"user-{n}")
+        other.ask(f"user-{n}")
+    world.operator.act("start", PLAN)
+    world.clock.now += 0.5
+    one.agent.round()  # the leader is at 10 %, the other one is not
+    late = [other.begin(f"user-{n}") for n in range(300, 600)]
+    world.round()
+    for unit in late:
+        other.end(unit)
+    world.round(2)
+    evidence = progress_of(world.store)["evidence"]
+    assert evidence["n"] == sum(unit.manager.canary.arm(unit.chosen.bucket) is Arm.CANARY for unit in late)
+    assert evidence["control_n"] == 0
+    world.round(1, each=lambda: [worker.calls(5) for worker in world.workers])
+    world.round()
+    assert progress_of(world.store)["evidence"]["control_n"] == 10
+
+
 def test_open_breaker_holds() -> None:
     """In any worker; and time does not count meanwhile."""
     world = started()

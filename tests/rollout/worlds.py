@@ -92,6 +92,24 @@ class Worker:
         finally:
             current_unit.reset(token)
 
+    def begin(self, key: str) -> Unit:
+        """An app request of that user, with its route."""
+        unit = Unit(self.bench.manager, key_of=lambda: key)
+        _ = unit.selection
+        return unit
+
+    def end(self, unit: Unit) -> None:
+        """Its call through the pool is over."""
+        token = current_unit.set(unit)
+        try:
+            self.bench.manager.events.notify(finished())
+        finally:
+            current_unit.reset(token)
+
+    def ask(self, key: str) -> None:
+        """Both."""
+        self.end(self.begin(key))
+
     def calls(self, times: int, *, canary_fails: bool = False, control_fails: bool = False) -> None:
         """So many of each arm, as long as there are two."""
         if not self.bench.manager.canary.controls:
