@@ -86,7 +86,7 @@ class Agent:
         self._history: deque[dict[str, Any]] = deque(maxlen=_SHOWN)
         self._history_of: int | None = None
         self._wake = threading.Event()
-        self._closing = False
+        self._stop = threading.Event()
         self._pid = 0
         manager.events.subscribe(self._outcomes)
         if store.shared:
@@ -107,8 +107,8 @@ class Agent:
         if self._pid != os.getpid():
             if self._pid:  # forked: the parent goes on under the old name
                 self.join()
-            self._pid, self._closing, self._wake = os.getpid(), False, threading.Event()
-            threading.Thread(target=self._run, name="phase1-rollout", daemon=True).start()
+            self._pid, self._stop, self._wake = os.getpid(), threading.Event(), threading.Event()
+            threading.Thread(target=self._run, args=(self._stop,), name="phase1-rollout", daemon=True).start()
 
     async def ready(self, seconds: float) -> None:
         """Wait for the first word of the store, but not for longer."""
@@ -122,11 +122,12 @@ class Agent:
 
     def close(self) -> None:
         """Follow no more; `watch` begins again."""
-        self._closing, self._pid = True, 0
+        self._stop.set()
+        self._pid = 0
         self.wake()
 
-    def _run(self) -> None:
-        while not self._closing:
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
             try:
                 self.round()
             except Exception:  # noqa: BLE001 - whatever it is, the next round may be better
@@ -136,6 +137,8 @@ class Agent:
         self._leave()
 
     def _leave(self) -> None:
+        if self._fleet is not None:
+            self._fleet.alone()
         try:
             self._leader.retire()
             self.store.forget(self.worker)
@@ -233,8 +236,7 @@ class Agent:
     def kill_here(self, *, on: bool) -> None:
         """Switch this worker off before the store is asked; it will be told when it can be. `on=False`: no more."""
         self._killed_here = on
-        if on:
-            self._switch(kill=True)
+        self._switch(kill=on or self.known.kill)
         self.wake()
 
     def _lost(self, exc: Exception) -> None:

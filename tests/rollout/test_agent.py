@@ -226,8 +226,10 @@ def test_kill_here_may_be_taken_back() -> None:
     """Before anybody else has heard of it."""
     world = started(1)
     world.store.away = True
-    world.workers[0].agent.kill_here(on=True)
-    world.workers[0].agent.kill_here(on=False)
+    worker = world.workers[0]
+    worker.agent.kill_here(on=True)
+    worker.agent.kill_here(on=False)
+    assert not worker.bench.manager.switches.force_legacy
     world.store.away = False
     world.operator.kill(on=False)
     world.round(8)
@@ -570,6 +572,12 @@ def test_thread_follows_and_ends(tmp_path: Any) -> None:  # noqa: ANN401
     agent.close()
     _until(lambda: world.store.closed == 1)
     assert world.store.reports() == {}
+    assert world.workers[0].bench.manager.breaker._rules.may_probe
+    agent.watch()
+    agent.close()
+    agent.watch()
+    agent.close()
+    _until(lambda: not any(thread.name == "phase1-rollout" for thread in threading.enumerate()))
 
 
 async def test_store_that_hangs_holds_up_no_request() -> None:
