@@ -47,6 +47,8 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
   phase1 patch .        the edits that put phase1 into it; phase1 revert takes them out
   phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
   phase1 status         how a running app is; phase1 top is the same, live
+  phase1 kill           every worker to the old client, at once; phase1 unkill takes it back
+  phase1 rollout plan   how the canary grows by itself; phase1 rollout start begins
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""

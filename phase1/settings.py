@@ -49,6 +49,7 @@ from phase1.validation import (
     reason,
     redis_url,
     shown,
+    state_name,
     state_url,
     token,
 )
@@ -74,8 +75,6 @@ _OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 
 _NOT_YET: Final[Mapping[str, tuple[object, ...]]] = {
     "llm_stream_rescue": ("off",),
-    "llm_auto_rollout": (False,),
-    "llm_state_url": ("memory:",),
 }
 """Settings whose feature this version lacks, with the values that are true today. The feature deletes its line."""
 
@@ -118,6 +117,7 @@ _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
 _HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
 _StateUrl: TypeAlias = Annotated[str, AfterValidator(state_url)]
+_StateName: TypeAlias = Annotated[str, AfterValidator(state_name)]
 _RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
 _Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
 _Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
@@ -250,7 +250,13 @@ class Settings(BaseSettings):
     )
     llm_auto_rollout: bool = Field(
         default=False,
-        description="true: the guarded rollout may raise and lower the percent by itself.",
+        description="true: the guarded rollout may raise and lower the percent by itself, once phase1 rollout start has"
+        " begun it. false: it does not.",
+    )
+    llm_rollout_file: Path | None = Field(
+        default=None,
+        description="Path of a TOML file with the steps of the rollout. Not set: the weeks of the migration guide, 1,"
+        " 10, 25, 50 and 100 percent; phase1 rollout plan shows them.",
     )
     llm_strict_start: bool = Field(
         default=False,
@@ -267,8 +273,13 @@ class Settings(BaseSettings):
     )
     llm_state_url: _StateUrl = Field(
         default="memory:",
-        description="Where several workers agree: memory: (each by itself), file:///path for one host, redis://host for"
-        " several.",
+        description="Where several workers agree on percent, kill switch, breaker and rollout: memory: (each by"
+        " itself), file:///directory for one host, redis://host:6379/0 for several (extra rollout). What is written"
+        " there wins over LLM_CANARY_PERCENT.",
+    )
+    llm_state_name: _StateName = Field(
+        default="phase1",
+        description="Name of the app's state in Redis: apps that share a Redis but no rollout need different ones.",
     )
     llm_admin_token: _Token | None = Field(
         default=None,

@@ -29,6 +29,7 @@ __all__ = [
     "reason",
     "redis_url",
     "shown",
+    "state_name",
     "state_url",
     "token",
 ]
@@ -41,6 +42,7 @@ _HTTP_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 token: the names 
 _REQUEST_KEY: Final = re.compile(rf"auto|authorization|(?:header|cookie):{_HTTP_NAME}")
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FUNCTION_KEY: Final = re.compile(rf"(?!header:|cookie:){_DOTTED}:{_DOTTED}")
+_STATE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_SAFE: Final = re.compile(r"[!-~]*")
 _LEVEL_SYNONYMS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 
@@ -102,6 +104,13 @@ def state_url(value: str) -> str:
     if value == "memory:" or _is_path_url(value, "file") or _is_url(value, "redis", "rediss"):
         return value
     raise ValueError("must be memory:, file:///path or redis://host")
+
+
+def state_name(value: str) -> str:
+    """Part of a key in Redis."""
+    if _STATE_NAME.fullmatch(value):
+        return value
+    raise ValueError("must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
 
 
 def _is_redis(value: str) -> bool:

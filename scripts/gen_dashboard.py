@@ -290,6 +290,36 @@ ROWS: dict[str, list[Panel]] = {
             {f"topk(10, {rate('phase1_blocking_calls_total', 'site')})": "{{site}}"},
         ),
         Panel(
+            "Rollout",
+            "Evidence for a roll-back (worse) and for a promotion (not worse), by metric, and the log e that decides.",
+            "short",
+            {
+                gauge("phase1_rollout_log_e", "metric, test", how="max"): "{{metric}}: {{test}}",
+                gauge("phase1_rollout_threshold", how="max"): "decides",
+            },
+        ),
+        Panel(
+            "Rollout: phase",
+            "How far it is, whether the kill switch is on, and the workers that lead: one.",
+            "short",
+            {
+                gauge("phase1_rollout_phase", "phase", how="max"): "{{phase}}",
+                gauge("phase1_kill_switch", how="max"): "kill switch",
+                gauge("phase1_rollout_leaders", how="max"): "leaders",
+            },
+        ),
+        Panel(
+            "Shared state",
+            "Its generation as the slowest worker applies it, its age, what cannot be followed, and failed rounds.",
+            "short",
+            {
+                gauge("phase1_state_generation", how="min"): "generation",
+                gauge("phase1_state_age_seconds", how="max"): "age in seconds",
+                gauge("phase1_state_problem", how="max"): "problem",
+                rate("phase1_state_errors_total"): "failed rounds per second",
+            },
+        ),
+        Panel(
             "Workers and toggle",
             "Worker processes behind the numbers, and whether the pool is enabled.",
             "short",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from phase1.doors.background import default_manager
 from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
-from phase1.doors.http import Ours, async_engine_client, crossing, family_of, refusal, sync_engine_client
+from phase1.doors.http import STREAMS, Ours, async_engine_client, crossing, family_of, refusal, sync_engine_client
 from phase1.doors.offloaded import offload_response
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
@@ -136,7 +136,7 @@ def _own_way(
     own: partial[Any], request: httpx.Request, unit: Unit, bridge: Bridge, seconds: float | None
 ) -> httpx.Response:
     if not bridge.portal:
-        with unit.legacy_call():
+        with unit.legacy_call(streamed=_streams(request)):
             return cast("httpx.Response", own())
     try:
         response = bridge.wait(_timed(run_in_threads(unit.manager, own), request, unit, seconds))
@@ -146,13 +146,20 @@ def _own_way(
     return response
 
 
+def _streams(request: httpx.Request) -> bool:
+    try:
+        return STREAMS.search(request.content) is not None
+    except family_of(request).RequestNotRead:  # the app sends a body piece by piece
+        return False
+
+
 async def _timed(
     asking: Coroutine[Any, Any, Any], request: httpx.Request, unit: Unit, seconds: float | None
 ) -> httpx.Response:
     """The ordinary way, bounded by what the deadline leaves it."""
     try:
         async with asyncio.timeout(seconds):
-            with unit.legacy_call():
+            with unit.legacy_call(streamed=_streams(request)):
                 return cast("httpx.Response", await asking)
     except TimeoutError as exc:
         raise family_of(request).ReadTimeout("the request's deadline ran out", request=request) from exc

@@ -6,10 +6,10 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from phase1.doors.legacy import Legacy
@@ -28,9 +28,19 @@ if TYPE_CHECKING:
     from phase1.doors.facade_sdk import FacadeOpenAI
     from phase1.doors.sdk import AsyncOpenAI
 
-__all__ = ["LLMManager"]
+__all__ = ["LLMManager", "Rollout"]
 
 _log = logging.getLogger("phase1")
+
+
+class Rollout(Protocol):
+    """What is to be seen of the rollout, which the core does not know."""
+
+    def status(self) -> dict[str, object]:
+        """For the page: no secret."""
+
+    def numbers(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """For the metrics: family, labels, value."""
 
 
 class LLMManager(Manager):
@@ -57,6 +67,8 @@ class LLMManager(Manager):
             self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":
             _log.setLevel(settings.log_level)
+        self.rollout: Rollout | None = None
+        """Who moves the percent and the kill switch by a state that several workers share; `None` = nobody does."""
         self.problem: str | None = None
         """Why there is no pool although the toggle is on; `None` when there is nothing to complain about."""
         if problem is not None:

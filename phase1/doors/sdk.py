@@ -131,6 +131,11 @@ class _Call:
     unit: Unit
     home: Manager | None
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is to be a stream."""
+        return bool(cast("partial[Any]", self.request).keywords.get("stream"))
+
     def own_way(self) -> Any:  # noqa: ANN401
         """Send it as the client always did."""
         return self.request(self.client, options=self.options)
@@ -180,13 +185,13 @@ class AsyncDoor(AsyncLean, _Door):
             if call.home is None:
                 return await call.own_way()
             if call.unit.selection.route is Route.LEGACY:
-                with call.unit.legacy_call():
+                with call.unit.legacy_call(streamed=call.streams):
                     return await call.own_way()
             with (guard := call.guard()):
                 return await _by_view(call, call.home)
         falling_back.set(None)
         async with guard.time_left():
-            with call.unit.legacy_call():
+            with call.unit.legacy_call(streamed=call.streams):
                 return await call.own_way()
 
 
@@ -235,20 +240,20 @@ class SyncDoor(Lean, _Door):
 def _own_way_over(bridge: Bridge, call: _Call, guard: PoolGuard | None = None) -> Any:  # noqa: ANN401
     """The client's own way: in this thread if it is one, else in one of ours while the task is suspended."""
     if not bridge.portal:
-        with call.unit.legacy_call():
+        with call.unit.legacy_call(streamed=call.streams):
             return call.own_way()
     manager = call.unit.manager
     try:
-        answer = bridge.wait(_timed(run_in_threads(manager, call.own_way), call.unit, guard))
+        answer = bridge.wait(_timed(run_in_threads(manager, call.own_way), call, guard))
     except Refused as exc:
         raise _no_thread(call, exc) from exc
     offload_stream(answer, manager, bridge)
     return answer
 
 
-async def _timed(asking: Coroutine[Any, Any, Any], unit: Unit, guard: PoolGuard | None) -> Any:  # noqa: ANN401
+async def _timed(asking: Coroutine[Any, Any, Any], call: _Call, guard: PoolGuard | None) -> Any:  # noqa: ANN401
     async with guard.time_left() if guard else contextlib.nullcontext():
-        with unit.legacy_call():
+        with call.unit.legacy_call(streamed=call.streams):
             return await asking
 
 

@@ -99,7 +99,7 @@ class Unit:
         return self.manager.switches.enabled and self.manager.settings.llm_unblock
 
     @contextmanager
-    def legacy_call(self) -> Iterator[None]:
+    def legacy_call(self, *, streamed: bool = False) -> Iterator[None]:
         """Inside, one call is made the app's own way: tell how it went."""
         started = time.perf_counter()
         error: str | None = None
@@ -109,7 +109,7 @@ class Unit:
             error = f"{type(exc).__module__}.{type(exc).__qualname__}"
             raise
         finally:
-            self.manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
+            self.manager.events.notify(LegacyFinished(time.perf_counter() - started, error, streamed))
 
     def __repr__(self) -> str:
         chosen = f"{self._selection.route} ({self._selection.reason})" if self._selection else "not routed yet"

@@ -28,7 +28,7 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
-    merge: Literal["sum", "max"] = "sum"
+    merge: Literal["sum", "max", "min"] = "sum"
 
 
 FAMILIES: Final = (
@@ -62,6 +62,21 @@ FAMILIES: Final = (
     ),
     Family("phase1_enabled", "gauge", "Whether the toggle is on", merge="max"),
     Family("phase1_canary_percent", "gauge", "Percent of the keys that go to the pool", merge="max"),
+    Family("phase1_kill_switch", "gauge", "Whether an operator has switched to legacy at run time", merge="max"),
+    Family("phase1_state_generation", "gauge", "Generation of the shared state that every worker applies", merge="min"),
+    Family("phase1_state_age_seconds", "gauge", "Seconds since a worker last heard the shared state", merge="max"),
+    Family("phase1_state_problem", "gauge", "Whether state or rollout file cannot be followed", merge="max"),
+    Family("phase1_state_errors", "counter", "Rounds in which the state store did not answer"),
+    Family("phase1_rollout_leaders", "gauge", "Workers that lead the rollout: one"),
+    Family("phase1_rollout_phase", "gauge", "1 for the phase that the rollout is in", ("phase",), merge="max"),
+    Family(
+        "phase1_rollout_log_e",
+        "gauge",
+        "Evidence that the canary is worse, or not worse: log e of each metric",
+        ("metric", "test"),
+        merge="max",
+    ),
+    Family("phase1_rollout_threshold", "gauge", "The log e that decides", merge="max"),
     Family("phase1_route", "counter", "App requests by route and reason", ("route", "reason")),
     Family("phase1_legacy_calls", "counter", "Calls through the legacy client by result", ("result",)),
     Family("phase1_fallbacks", "counter", "Calls that legacy answered instead of the pool", ("reason",)),

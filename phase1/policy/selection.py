@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from phase1.policy.breaker import BreakerState
-from phase1.policy.canary import BUCKETS, Canary
+from phase1.policy.canary import BUCKETS, Arm, Canary
 
 __all__ = ["Gate", "Reason", "Route", "Selection", "Switches", "select"]
 
@@ -60,12 +60,17 @@ class Switches:
 
 @dataclass(slots=True)  # not to be changed; a frozen one takes three times as long to make
 class Selection:
-    """Who answers and why. `share` is what the breaker wants to hear when its permit is acquired."""
+    """Who answers and why. `share` is what the breaker wants to hear when its permit is acquired.
+
+    `arm` is where the key's bucket lies, also when the breaker sends it to legacy; whoever sends a request somewhere
+    by anything but its bucket (a switch, a list) leaves it `outside`: it says nothing about the canary.
+    """
 
     route: Route
     reason: Reason
     bucket: int | None = None
     share: float = 0.0
+    arm: Arm = Arm.OUTSIDE
 
 
 class Gate(Protocol):
@@ -100,7 +105,7 @@ def select(
         return Selection(Route.LEGACY, stop)
     choice = _by_key(canary, key) if key else _without_key(canary, rng)
     if not breaker.admits(choice.share):
-        return Selection(Route.LEGACY, _refusal(breaker.state), choice.bucket, choice.share)
+        return Selection(Route.LEGACY, _refusal(breaker.state), choice.bucket, choice.share, choice.arm)
     return choice
 
 
@@ -113,10 +118,11 @@ def _switched_off(switches: Switches) -> Reason | None:
 
 
 def _by_key(canary: Canary, key: str) -> Selection:
-    bucket = canary.bucket(key)
-    if not canary.covers(bucket):
-        return Selection(Route.LEGACY, Reason.SPLIT, bucket)
-    return Selection(Route.POOL, Reason.SPLIT, bucket, canary.share(bucket))
+    bucket, reason = canary.bucket(key), Reason.STALE if canary.stale else Reason.SPLIT
+    arm = canary.arm(bucket)
+    if arm is not Arm.CANARY:
+        return Selection(Route.LEGACY, reason, bucket, arm=arm)
+    return Selection(Route.POOL, reason, bucket, canary.share(bucket), arm)
 
 
 def _without_key(canary: Canary, rng: Callable[[], float]) -> Selection:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from phase1.policy.rollout_plan import Metric
+from phase1.rollout.plan_file import plan_from_file
 from phase1.settings import Settings, limits_of_this_version
 
 from .pages import INTEGRATION, ROOT
@@ -61,6 +63,14 @@ def test_nodes_block_is_accepted(env: Callable[..., None], tmp_path: Path) -> No
     ]
     assert [node.api_key.get_secret_value() for node in nodes] == ["sk-1", "sk-2", "sk-3"]
     assert nodes[2].models == {"gpt-4o-mini": "my-deployment"}
+
+
+def test_rollout_file_is_read(tmp_path: Path) -> None:
+    """Each step, and what the text says of it."""
+    (tmp_path / "rollout.toml").write_text(INTEGRATION.named("toml")["rollout"], encoding="utf-8")
+    plan = plan_from_file(tmp_path / "rollout.toml")
+    assert [(step.percent, step.approval) for step in plan.steps] == [(1, True), (50, False), (100, False)]
+    assert (plan.max_tokens, plan.margins[Metric.FAILED]) == (4000, 0.02)
 
 
 def test_environment_wins_and_empty_is_not_set(env: Callable[..., None], tmp_path: Path) -> None:

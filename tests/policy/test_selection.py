@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phase1.policy.breaker import BreakerState
-from phase1.policy.canary import Canary
+from phase1.policy.canary import Arm, Canary
 from phase1.policy.selection import Reason, Route, Selection, Switches, select
 
 ON = Switches(enabled=True)
@@ -151,11 +151,38 @@ def test_ramp_holds_back_covered_keys_by_position() -> None:
         bucket = canary.bucket(key)
         selection = choose(key, percent=10, gate=gate)
         if not canary.covers(bucket):
-            assert selection == Selection(Route.LEGACY, Reason.SPLIT, bucket)
+            assert selection == Selection(Route.LEGACY, Reason.SPLIT, bucket, arm=canary.arm(bucket))
         elif canary.share(bucket) < 0.3:
-            assert selection == Selection(Route.POOL, Reason.SPLIT, bucket, canary.share(bucket))
+            assert selection == Selection(Route.POOL, Reason.SPLIT, bucket, canary.share(bucket), Arm.CANARY)
         else:
-            assert selection == Selection(Route.LEGACY, Reason.RAMPING, bucket, canary.share(bucket))
+            assert selection == Selection(Route.LEGACY, Reason.RAMPING, bucket, canary.share(bucket), Arm.CANARY)
+
+
+@pytest.mark.parametrize("percent", [0, 10, 60, 100])
+def test_arm_is_the_buckets_also_when_the_breaker_is_open(percent: float) -> None:
+    """Arms are compared by assignment."""
+    canary = Canary(percent)
+    for number in range(500):
+        key = f"user-{number}"
+        for gate in (FakeGate(), closed()):
+            assert choose(key, percent=percent, gate=gate).arm is canary.arm(canary.bucket(key))
+
+
+def test_what_no_bucket_decided_is_outside() -> None:
+    """A switch, or no key: it says nothing about the canary."""
+    assert choose(switches=Switches(enabled=True, force_legacy=True)).arm is Arm.OUTSIDE
+    assert choose(None, percent=100).arm is Arm.OUTSIDE
+
+
+def test_stale_percent_is_named() -> None:
+    """The last known one decides, on both sides."""
+    canary = Canary(50, stale=True)
+    chosen = [
+        select(switches=ON, canary=canary, breaker=FakeGate(), key=f"user-{number}", rng=lambda: 0.5)
+        for number in range(100)
+    ]
+    assert {selection.reason for selection in chosen} == {Reason.STALE}
+    assert {selection.route for selection in chosen} == {Route.POOL, Route.LEGACY}
 
 
 def test_reasons_are_openfeatures_words_in_lower_case() -> None:

@@ -66,12 +66,12 @@ TODAY = "not available in this version; allowed:"
         ("REDIS_URL=http://cache", REDIS_URL),
         ("REDIS_URL=unix://", REDIS_URL),
         ("LLM_STATE_URL=file:///", STATE_URL),
-        ("LLM_AUTO_ROLLOUT=true", f"{TODAY} false"),
+        ("LLM_AUTO_ROLLOUT=maybe", "must be true or false"),
+        ("LLM_STATE_NAME=my app", "must be 1 to 64 characters of A-Z a-z 0-9 . _ -"),
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
-        ("LLM_STATE_URL=file:///run/phase1", f"{TODAY} memory:"),
-        ("LLM_STATE_URL=redis://cache", f"{TODAY} memory:"),
+        ("LLM_STATE_URL=http://cache", STATE_URL),
         ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=0", "must be more than 0"),
     ],
 )
@@ -98,7 +98,7 @@ def test_the_error_names_variable_value_and_what_is_allowed(
         ("OPENAI_BASE_URL", "ftp://me:hush@host/v1?key=hush#hush", f"OPENAI_BASE_URL=ftp://host/v1: {HTTP_URL}"),
         ("OPENAI_BASE_URL", "https://me:hush@ho\tst/v1", f"OPENAI_BASE_URL=******: {HTTP_URL}"),
         ("REDIS_URL", "http://:hush@cache:1/0", f"REDIS_URL=http://cache:1/0: {REDIS_URL}"),
-        ("LLM_STATE_URL", "redis://:hush@cache", f"LLM_STATE_URL=redis://cache: {TODAY} memory:"),
+        ("LLM_STATE_URL", "http://:hush@cache", f"LLM_STATE_URL=http://cache: {STATE_URL}"),
     ],
 )
 def test_secrets_are_not_repeated(
@@ -112,11 +112,11 @@ def test_secrets_are_not_repeated(
 
 def test_all_problems_are_in_one_line(env: Callable[..., None], load_error: Callable[..., str]) -> None:
     """Nobody starts the app five times to learn of five mistakes."""
-    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", LLM_AUTO_ROLLOUT="true", LLM_ADMIN_TOKEN="short")
+    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", LLM_STREAM_RESCUE="splice", LLM_ADMIN_TOKEN="short")
 
     assert load_error() == (
         "LLM_CANARY_PERCENT=101: must be between 0 and 100; LLM_POOL_SIZE=0: must be at least 1;"
-        " LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false;"
+        " LLM_STREAM_RESCUE=splice: not available in this version; allowed: off;"
         " LLM_ADMIN_TOKEN: must be at least 16 characters long"
     )
 
@@ -149,7 +149,7 @@ def test_no_context_hangs_on_the_error() -> None:
         ({"llm_queue_timeout": []}, "LLM_QUEUE_TIMEOUT=[]: must be a number, more than 0"),
         ({"enable_llm_pool": 7}, "ENABLE_LLM_POOL=7: must be true or false"),
         ({"enable_llm_pool": []}, "ENABLE_LLM_POOL=[]: must be true or false"),
-        ({"llm_auto_rollout": True}, "LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false"),
+        ({"llm_stream_rescue": "splice"}, "LLM_STREAM_RESCUE=splice: not available in this version; allowed: off"),
         ({"llm_model": 4}, "LLM_MODEL=4: must be text"),
         ({"log_level": 10}, "LOG_LEVEL=10: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         (

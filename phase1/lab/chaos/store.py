@@ -43,9 +43,7 @@ def missing_store() -> str | None:
     """What is not there; `None`: nothing is missing."""
     if _program() is None:
         return "redis-server is not installed"
-    if not find_spec("redis"):
-        return 'needs: pip install "phase1[rollout]"'
-    return None if find_spec("phase1.rollout") else "this version keeps its state in memory only"
+    return None if find_spec("redis") else 'needs: pip install "phase1[rollout]"'
 
 
 @asynccontextmanager
