@@ -50,6 +50,7 @@ class Plan:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise ConfigurationError(f"--loads {','.join(unknown)}: must be some of {','.join(KINDS)}")
+        _ = self.loads  # what is wrong with one of them is said now
 
     @property
     def patience(self) -> float:
