@@ -114,6 +114,7 @@ async def measure(
     """Put `load` on `target`, which `server` serves, and look at its process. Raises `LabError` when that ends."""
     from phase1.lab.usage import lag_of, watch  # noqa: PLC0415 - needs psutil
 
+    server.require_running()
     spent = time.process_time()
     async with watch(server.process.pid) as watched:
         run = await put(load, target, tell)
