@@ -14,12 +14,13 @@ import httpx
 
 from phase1.exceptions import ConfigurationError
 from phase1.lab.apps import Upstream
-from phase1.lab.compare import Leg, Quiet, Stage, mocked, target_of
+from phase1.lab.compare import Leg, Quiet, Stage, target_of
 from phase1.lab.complaints import ask_once
 from phase1.lab.document import rounded, side_of
 from phase1.lab.load import Target, summarize
 from phase1.lab.machine import describe, load_average, versions
 from phase1.lab.measure import Kind, Load, measure, put, warm_up
+from phase1.lab.mock.server import mocked
 from phase1.lab.processes import LabError
 from phase1.lab.target import Ask, TargetApp
 from phase1.lab.trial import open_trial

@@ -60,7 +60,8 @@ def test_loop_that_still_stands_at_the_end_is_late_until_then(tmp_path: Path) ->
 
 async def test_process_and_its_children_are_watched_to_their_end() -> None:
     """CPU and memory of the family; a process that dies meanwhile is no error."""
-    code = "import subprocess, sys; sum(range(3_000_000)); subprocess.run([sys.executable, '-c', 'import sys; sys.stdin.read()'])"
+    waits = "import sys; sys.stdin.read()"
+    code = f"import subprocess, sys; sum(range(3_000_000)); subprocess.run([sys.executable, '-c', {waits!r}])"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)  # noqa: ASYNC220
     try:
         async with watch(process.pid) as watched:
