@@ -43,7 +43,7 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
 
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
-  phase1 compare        measure your own app with the pool off and on; phase1 stress and phase1 mock are its parts
+  phase1 compare main:app   measure your app with the pool off and on; phase1 stress, phase1 mock: its parts
   phase1 chaos          see it again, with endpoints that hang, fail and throttle
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
