@@ -107,6 +107,7 @@ def register(app: typer.Typer, run: _Run) -> None:
                 burst=burst,
                 kinds=tuple(name.strip() for name in loads.split(",")),
             )
+            _require_writable(out, html)
             target = target_of(app, wishes)
             there = _upstream(upstream, allow_remote=allow_remote)
             result = document(await compare_app(target, plan, upstream=there, stage=_stage()))
@@ -157,6 +158,7 @@ def register(app: typer.Typer, run: _Run) -> None:
                 least_success=min_success,
                 most_p95=max_p95,
             )
+            _require_writable(out, html)
             if "://" in target:
                 url, ask = _asked(target, wishes)
                 result = await stress_url(url, ask, plan, allow_remote=allow_remote, stage=_stage())
@@ -245,16 +247,23 @@ def _hand_out(
     html: Path | None,
     show: Callable[[dict[str, Any], Console], None],
 ) -> None:
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result, console_for(sys.stdout))
     if out:
         _write(out, json.dumps(result, indent=1) + "\n")
     if html:
         from phase1.lab.report import page  # noqa: PLC0415 - needs jinja2
 
         _write(html, page(result))
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        show(result, console_for(sys.stdout))
+
+
+def _require_writable(*files: Path | None) -> None:
+    """Before the load, not after it. Raises `ConfigurationError`."""
+    for file in filter(None, files):
+        if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise ConfigurationError(f"{file} cannot be written")
 
 
 def _write(file: Path, text: str) -> None:

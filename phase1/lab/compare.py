@@ -7,22 +7,20 @@ order turns round from round to round, so that neither side always has the quiet
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 from phase1.exceptions import ConfigurationError
 from phase1.lab.apps import Upstream
 from phase1.lab.load import Sample, Target
 from phase1.lab.measure import KINDS, Load, Measured, measure, warm_up
-from phase1.lab.mock.server import FastMock
+from phase1.lab.mock.server import mocked
 from phase1.lab.target import TargetApp
 from phase1.lab.trial import RunningApp, Trial, open_trial
 
-__all__ = ["Comparison", "Leg", "Plan", "Quiet", "Stage", "compare_app", "mocked", "target_of"]
+__all__ = ["Comparison", "Leg", "Plan", "Quiet", "Stage", "compare_app", "target_of"]
 
 _IMPATIENCE: Final = 10
 """Latencies of the upstream after which a user gives up."""
@@ -50,6 +48,7 @@ class Plan:
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise ConfigurationError(f"--loads {','.join(unknown)}: must be some of {','.join(KINDS)}")
+        _ = self.loads  # what is wrong with one of them is said now
 
     @property
     def patience(self) -> float:
@@ -137,21 +136,6 @@ async def compare_app(
         ]
         integrated = await trial.integrated()
     return Comparison(target=target, plan=plan, integrated=integrated, mock=upstream is None, legs=tuple(legs))
-
-
-@asynccontextmanager
-async def mocked(
-    latency: float, environment: Mapping[str, str], upstream: Upstream | None = None
-) -> AsyncIterator[tuple[Callable[[], Awaitable[int]] | None, Upstream]]:
-    """`upstream` itself, or a mock for load and who tells how often it was asked."""
-    if upstream is not None:
-        yield None, upstream
-        return
-    with (
-        TemporaryDirectory(prefix="phase1-mock-") as folder,
-        FastMock(folder=Path(folder), latency=latency, environment=environment) as mock,
-    ):
-        yield mock.asked, Upstream.mocked(mock)
 
 
 async def _check(trial: Trial, asked: Callable[[], Awaitable[int]] | None, stage: Stage) -> None:

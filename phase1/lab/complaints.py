@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ async def _complaint(
 
 async def _about_route(client: httpx.AsyncClient, said: str, response: httpx.Response, ask: Ask) -> str:
     routes = await _routes(client, response.request.url)
-    if any(route == f"{ask.method} {ask.route}" for route in routes):
+    if any(_is(route, ask) for route in routes):
         return f"{said} to the sample request{_reason(response)}"
     others = [route for route in routes if route.startswith(ask.method)] or routes
     shown = ", ".join(others[:_ROUTES]) + (", …" if len(others) > _ROUTES else "")
@@ -67,6 +68,12 @@ async def _routes(client: httpx.AsyncClient, url: httpx.URL) -> list[str]:
     except (httpx.HTTPError, ValueError):
         return []
     return list(_operations(found))
+
+
+def _is(route: str, ask: Ask) -> bool:
+    """Whether it is this one; `{theme_id}` in it stands for anything."""
+    pattern = re.sub(r"\\\{.*?\\\}", "[^/]+", re.escape(route))
+    return re.fullmatch(pattern, f"{ask.method} {ask.route.partition('?')[0]}") is not None
 
 
 def _operations(document: Any) -> Iterator[str]:  # noqa: ANN401 - somebody's JSON

@@ -30,8 +30,14 @@ async def write_lag(file: Path) -> None:
 
 
 def read_lag(file: Path, begun: float, ended: float) -> list[tuple[float, float]]:
-    """Monotonic time and lateness of each look whose wait touches the time from `begun` to `ended`."""
-    return [(at, late) for at, late in _lines(file) if at >= begun and at - late - TICK <= ended]
+    """Monotonic time and lateness of each look whose wait touches the time from `begun` to `ended`.
+
+    A loop that stood still at the end has not written that down yet: it counts as late until then.
+    """
+    lines = list(_lines(file))
+    seen = [(at, late) for at, late in lines if at >= begun and at - late - TICK <= ended]
+    missing = ended - lines[-1][0] - TICK if lines else 0.0
+    return [*seen, (ended, missing)] if missing > TICK else seen
 
 
 def expected(lates: Iterable[float]) -> list[float]:

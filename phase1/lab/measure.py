@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from phase1.exceptions import ConfigurationError
 from phase1.lab.load import Run, Sample, Target, arrive, drive, evenly
 from phase1.lab.machine import raise_open_files
 from phase1.lab.processes import Server
@@ -19,6 +20,8 @@ __all__ = ["KINDS", "Kind", "Load", "Measured", "measure", "put", "warm_up"]
 Kind = Literal["users", "arrivals", "burst"]
 KINDS: Final[tuple[Kind, ...]] = ("users", "arrivals", "burst")
 
+_MOST: Final = 1_000_000
+_MOST_AT_ONCE: Final = 20_000
 _PATIENCE: Final = 600.0
 """Seconds for the slowest of a burst: in a burst nobody gives up, because how long it takes is the question."""
 
@@ -30,6 +33,8 @@ class Load:
     `users`: so many users for `seconds`, each with the next request after the last answer (closed loop).
     `arrivals`: `rate` requests per second for `seconds`, whatever is answered (open loop); by `users` in turns.
     `burst`: so many `users` at once, one request each, and nobody gives up.
+
+    Raises `ConfigurationError` for a load that this process could not bear itself.
     """
 
     kind: Kind
@@ -37,6 +42,17 @@ class Load:
     seconds: float = 0.0
     rate: float = 0.0
     timeout: float = _PATIENCE
+
+    def __post_init__(self) -> None:
+        if self.rate * self.seconds > _MOST:
+            raise ConfigurationError(
+                f"--rate {self.rate:g} for {self.seconds:g} s: at most {_MOST:,} requests in a run"
+            )
+        if self.rate * self.timeout > _MOST_AT_ONCE:
+            raise ConfigurationError(
+                f"--rate {self.rate:g} with --timeout {self.timeout:g}: up to {self.rate * self.timeout:,.0f} requests"
+                f" at once, at most {_MOST_AT_ONCE:,} can be borne; a shorter --timeout helps"
+            )
 
     @property
     def title(self) -> str:
@@ -98,6 +114,7 @@ async def measure(
     """Put `load` on `target`, which `server` serves, and look at its process. Raises `LabError` when that ends."""
     from phase1.lab.usage import lag_of, watch  # noqa: PLC0415 - needs psutil
 
+    server.require_running()
     spent = time.process_time()
     async with watch(server.process.pid) as watched:
         run = await put(load, target, tell)

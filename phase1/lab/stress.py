@@ -14,12 +14,13 @@ import httpx
 
 from phase1.exceptions import ConfigurationError
 from phase1.lab.apps import Upstream
-from phase1.lab.compare import Leg, Quiet, Stage, mocked, target_of
+from phase1.lab.compare import Leg, Quiet, Stage, target_of
 from phase1.lab.complaints import ask_once
 from phase1.lab.document import rounded, side_of
 from phase1.lab.load import Target, summarize
 from phase1.lab.machine import describe, load_average, versions
-from phase1.lab.measure import Load, measure, put, warm_up
+from phase1.lab.measure import Kind, Load, measure, put, warm_up
+from phase1.lab.mock.server import mocked
 from phase1.lab.processes import LabError
 from phase1.lab.target import Ask, TargetApp
 from phase1.lab.trial import open_trial
@@ -28,8 +29,6 @@ from phase1.validation import public_url
 __all__ = ["SCHEMA", "StressPlan", "require_local", "stress_app", "stress_url"]
 
 SCHEMA: Final = "phase1.stress/v1"
-_MOST: Final = 1_000_000
-_MOST_IN_FLIGHT: Final = 20_000
 _ANSWERING: Final = 60.0
 
 
@@ -51,19 +50,12 @@ class StressPlan:
     most_p95: float | None = None
 
     def __post_init__(self) -> None:
-        rate = self.rate or 0.0
-        if rate * self.duration > _MOST:
-            raise ConfigurationError(f"--rate {rate:g} for {self.duration:g} s: at most {_MOST:,} requests in a run")
-        if rate * self.timeout > _MOST_IN_FLIGHT:
-            raise ConfigurationError(
-                f"--rate {rate:g} with --timeout {self.timeout:g}: up to {rate * self.timeout:,.0f} requests at once,"
-                f" at most {_MOST_IN_FLIGHT:,} can be borne; a shorter --timeout helps"
-            )
+        _ = self.load  # what is wrong with it is said now
 
     @property
     def load(self) -> Load:
         """What is put on the app."""
-        kind: Final = "arrivals" if self.rate else "users"
+        kind: Kind = "arrivals" if self.rate else "users"
         return Load(kind=kind, users=self.users, seconds=self.duration, rate=self.rate or 0.0, timeout=self.timeout)
 
 

@@ -122,6 +122,8 @@ async def test_compare_from_beginning_to_end(environment: dict[str, str], tmp_pa
         (("stress", "http://127.0.0.1:1"), 1, "error: http://127.0.0.1:1/chat cannot be asked"),
         (("stress", "http://127.0.0.1:1", "--rate", "40000"), 2, "error: --rate 40000 for 60 s: at most 1,000,000"),
         (("stress", "http://127.0.0.1:1", "--rate", "900"), 2, "error: --rate 900 with --timeout 30: up to 27,000"),
+        (("compare", "plain:app", "--rate", "9000"), 2, "error: --rate 9000 with --timeout 20: up to 180,000 requests"),
+        (("compare", "plain:app", "--out", "nowhere/x.json"), 2, "error: nowhere/x.json cannot be written"),
         (("mock", "--fast", "--error-rate", "503=1"), 2, "error: --error-rate: --fast knows no further options"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,

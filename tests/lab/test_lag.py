@@ -50,9 +50,18 @@ def test_only_what_was_watched_counts(tmp_path: Path) -> None:
     assert read_lag(tmp_path / "none.lag", 0, 1) == []
 
 
+def test_loop_that_still_stands_at_the_end_is_late_until_then(tmp_path: Path) -> None:
+    """It writes nothing, and that is what is seen of it."""
+    file = tmp_path / "app.lag"
+    file.write_text("10.0 0.0\n11.0 0.0\n")
+    assert read_lag(file, 10.5, 14.0) == [(11.0, 0.0), (14.0, pytest.approx(3.0 - TICK))]
+    assert read_lag(file, 10.5, 11.03) == [(11.0, 0.0)]
+
+
 async def test_process_and_its_children_are_watched_to_their_end() -> None:
     """CPU and memory of the family; a process that dies meanwhile is no error."""
-    code = "import subprocess, sys; sum(range(3_000_000)); subprocess.run([sys.executable, '-c', 'input()'])"
+    waits = "import sys; sys.stdin.read()"
+    code = f"import subprocess, sys; sum(range(3_000_000)); subprocess.run([sys.executable, '-c', {waits!r}])"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)  # noqa: ASYNC220
     try:
         async with watch(process.pid) as watched:

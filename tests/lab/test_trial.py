@@ -132,6 +132,10 @@ REFUSED = {
     ),
     "no method": (Ask(method="GET", body=""), r"GET /chat answers 405: the app has no such route"),
     "own 404": (Ask(route="/missing"), r"POST /missing answers 404 to the sample request \(.*no such project"),
+    "own 404 below a parameter": (
+        Ask(route="/items/7?deep=1"),
+        r"POST /items/7\?deep=1 answers 404 to the sample request \(.*no such item",
+    ),
     "auth": (Ask(route="/private"), r"POST /private answers 401 .*who are you\?.*: it needs auth; .* --header"),
     "body": (Ask(body='{"question": 1}'), r"POST /chat answers 422 .*message.*: give a body that it takes by --body"),
     "limit": (Ask(route="/busy"), r"POST /busy answers 429 .*--env"),

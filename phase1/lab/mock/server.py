@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import httpx
 
+from phase1.lab.apps import Upstream
 from phase1.lab.mock.fast import COUNT
 from phase1.lab.processes import Listener
 
-__all__ = ["FastMock", "serve_fast", "serve_llmock"]
+__all__ = ["FastMock", "mocked", "serve_fast", "serve_llmock"]
 
 _MODULE: Final = "phase1.lab.mock.fast"
 
@@ -33,6 +36,21 @@ class FastMock(Listener):
         """How many requests it has had."""
         async with httpx.AsyncClient(base_url=self.url, trust_env=False) as client:
             return int((await client.get(COUNT)).json()["requests"])
+
+
+@asynccontextmanager
+async def mocked(
+    latency: float, environment: Mapping[str, str], upstream: Upstream | None = None
+) -> AsyncIterator[tuple[Callable[[], Awaitable[int]] | None, Upstream]]:
+    """`upstream` itself, or a mock for load and who tells how often it was asked."""
+    if upstream is not None:
+        yield None, upstream
+        return
+    with (
+        TemporaryDirectory(prefix="phase1-mock-") as folder,
+        FastMock(folder=Path(folder), latency=latency, environment=environment) as mock,
+    ):
+        yield mock.asked, Upstream.mocked(mock)
 
 
 def serve_fast(*, host: str, port: int, latency: float, events: int, interval: float) -> None:

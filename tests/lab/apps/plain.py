@@ -48,6 +48,11 @@ async def missing() -> None:
     raise HTTPException(404, "no such project")
 
 
+@app.post("/items/{item_id}")
+async def item(item_id: int) -> None:
+    raise HTTPException(404, f"no such item: {item_id}")
+
+
 @app.post("/moved")
 async def moved() -> RedirectResponse:
     return RedirectResponse("/chat", 308)
