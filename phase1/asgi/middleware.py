@@ -155,9 +155,9 @@ class Phase1Middleware:
 
 
 def _agent_of(manager: LLMManager, pages: Pages) -> Agent | None:
-    settings = manager.settings
-    shared = settings.llm_state_url != "memory:"
-    if not (manager.switches.enabled and (shared or settings.llm_auto_rollout)):
+    settings, switches = manager.settings, manager.switches
+    wanted = settings.llm_state_url != "memory:" or settings.llm_auto_rollout
+    if not wanted or not switches.enabled or switches.emergency:
         return None
     from phase1.rollout.layer import attach  # noqa: PLC0415 - only who wants it loads it
 
