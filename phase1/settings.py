@@ -37,12 +37,14 @@ from pydantic_settings import (
 
 from phase1.exceptions import ConfigurationError
 from phase1.nodes import NodeSettings, nodes_from_file, nodes_from_json
+from phase1.policy.targets import digests_of
 from phase1.validation import (
     MASK,
     canary_key,
     credential,
     http_url,
     in_hundredths,
+    key_list,
     log_level,
     lower,
     public_url,
@@ -86,7 +88,16 @@ _PAIRS: Final = (
     ("chat_history_limit_default", "chat_history_limit_max", "at most", operator.le),
 )
 _SECRETS: Final = frozenset(
-    {"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token", "llm_offload_secret"}
+    {
+        "llm_nodes",
+        "openai_api_key",
+        "llm_admin_token",
+        "llm_metrics_token",
+        "llm_offload_secret",
+        "llm_canary_allow",
+        "llm_canary_deny",
+        "llm_canary_secret",
+    }
 )
 _URLS: Final = frozenset({"openai_base_url", "llm_state_url", "redis_url"})
 
@@ -121,6 +132,7 @@ _StateUrl: TypeAlias = Annotated[str, AfterValidator(state_url)]
 _RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
 _Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
 _Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
+_Keys: TypeAlias = Annotated[SecretStr, AfterValidator(key_list)]
 _Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
 _Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
 _Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
@@ -150,6 +162,19 @@ class Settings(BaseSettings):
         default="auto",
         description="Where the sticky key of a request comes from: auto, header:NAME, cookie:NAME, authorization"
         " (hashed) or module:function. Without a key a request is legacy while the percent is below 100.",
+    )
+    llm_canary_allow: _Keys | None = Field(
+        default=None,
+        description="Keys that always go to the pool, separated by commas: the key itself, or sha256: and the digest of"
+        " it (printf %s KEY | sha256sum). Kill switches and the breaker still win.",
+    )
+    llm_canary_deny: _Keys | None = Field(
+        default=None, description="Keys that never go to the pool, at no percent, written in the same way."
+    )
+    llm_canary_secret: _Token | None = Field(
+        default=None,
+        description="Signs the header X-LLM-Canary, with which a tester asks for a route (phase1 tester-header makes"
+        " one); 16 characters or more. Not set: the header means nothing.",
     )
     force_legacy_llm: bool = Field(
         default=False, description="true: every request goes to the legacy client; the pool stays warm."
@@ -559,11 +584,19 @@ def _reason(name: str, found: ErrorDetails) -> str:
 
 def _contradictions(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
     """What was written and can never hold. A default that does not fit beside a written value just gives way."""
-    return [
+    return _on_both_lists(settings) + [
         f"{written[name]}: must be {relation} {limit.upper()}={shown(getattr(settings, limit))}"
         for name, limit, relation, fits in _PAIRS
         if name in written and not fits(getattr(settings, name), getattr(settings, limit))
     ]
+
+
+def _on_both_lists(settings: Settings) -> list[str]:
+    allow, deny = settings.llm_canary_allow, settings.llm_canary_deny
+    if allow is None or deny is None:
+        return []
+    both = len(digests_of(allow.get_secret_value()) & digests_of(deny.get_secret_value()))
+    return [f"LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: {both}"] if both else []
 
 
 def _plain(value: object) -> str:

@@ -155,6 +155,13 @@ ROWS: dict[str, list[Panel]] = {
             stacked=True,
         ),
         Panel(
+            "Testers",
+            "Requests with a signed header that asks for a route, by what it came to.",
+            "reqps",
+            {rate("phase1_tester_headers_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
             "Legacy calls",
             "Calls through the legacy client by result.",
             "reqps",

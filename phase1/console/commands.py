@@ -17,6 +17,7 @@ from rich.live import Live
 from phase1.console.findings import findings
 from phase1.console.remote import DEFAULT_URL, Remote
 from phase1.console.screen import screen, settings_table
+from phase1.console.testers import make_header
 from phase1.envfile import write
 from phase1.exceptions import Phase1Error
 from phase1.settings import Settings
@@ -39,6 +40,7 @@ def add_to(app: typer.Typer) -> None:
     app.command("top")(top)
     app.command("env")(env)
     app.command("init")(init)
+    app.command("tester-header")(make_header)
 
 
 def status(*, url: _Url = DEFAULT_URL, token: _Token = None, as_json: _Json = False) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
@@ -53,6 +54,8 @@ class LLMManager(Manager):
         settings, nodes, problem = _configure(settings)
         super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng)
         self.legacy = Legacy(legacy, self)
+        self.tester_headers: Counter[str] = Counter()
+        """Signed headers of testers: `accepted`, or what was wrong with them."""
         if nodes and (paths := settings.node_files()):
             self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":

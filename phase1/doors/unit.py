@@ -17,7 +17,7 @@ from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
-    from phase1.policy.selection import Selection
+    from phase1.policy.selection import Route, Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
 
@@ -32,7 +32,18 @@ class Unit:
     loop of our own. `patience`: seconds that a thread waits for that loop to begin a call.
     """
 
-    __slots__ = ("_key", "_key_of", "_selection", "began", "fell_back", "loop", "manager", "patience", "stages")
+    __slots__ = (
+        "_key",
+        "_key_of",
+        "_selection",
+        "began",
+        "fell_back",
+        "loop",
+        "manager",
+        "patience",
+        "stages",
+        "wanted",
+    )
 
     def __init__(
         self,
@@ -53,6 +64,8 @@ class Unit:
         """Seconds by stage (`doors.stages`)."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
+        self.wanted: Route | None = None
+        """The route that a tester's signed header asks for."""
 
     @property
     def chosen(self) -> Selection | None:
@@ -76,7 +89,7 @@ class Unit:
     def selection(self) -> Selection:
         """The route and its reason."""
         if self._selection is None:
-            self._selection = self.manager.select(self.key)
+            self._selection = self.manager.select(self.key, wanted=self.wanted)
         return self._selection
 
     @property

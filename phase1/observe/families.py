@@ -63,6 +63,7 @@ FAMILIES: Final = (
     Family("phase1_enabled", "gauge", "Whether the toggle is on", merge="max"),
     Family("phase1_canary_percent", "gauge", "Percent of the keys that go to the pool", merge="max"),
     Family("phase1_route", "counter", "App requests by route and reason", ("route", "reason")),
+    Family("phase1_tester_headers", "counter", "Signed headers of testers, by what they came to", ("result",)),
     Family("phase1_legacy_calls", "counter", "Calls through the legacy client by result", ("result",)),
     Family("phase1_fallbacks", "counter", "Calls that legacy answered instead of the pool", ("reason",)),
     Family("phase1_pool_requests_in_flight", "gauge", "Calls on a node", ("node",)),

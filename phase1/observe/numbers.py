@@ -16,6 +16,7 @@ from phase1.engine.histogram import Histogram
 from phase1.observe.families import BY_NAME, FAMILIES
 from phase1.policy.breaker import BreakerState
 from phase1.policy.classify import Fallback, Kind, judge
+from phase1.policy.override import OverrideFault
 from phase1.policy.selection import Reason, Route
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _ROUTES: Final = [
 _OF_ATTEMPTS: Final = [kind.value for kind in Kind if kind not in {Kind.REFUSED, Kind.STALL, Kind.BROKEN_AFTER_TOKEN}]
 _OF_FALLBACKS: Final = [kind.value for kind in Kind if judge(kind).fallback is not Fallback.NEVER]
 _REFUSALS: Final = ("CircuitOpen", "NoNode", "PoolClosed", "QueueFull", "QueueTimeout")
+_OF_HEADERS: Final = ("accepted", *(fault.value for fault in OverrideFault))
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
@@ -60,6 +62,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     known = {(node, kind, outcome): 0 for node in nodes for kind in ("primary", "retry") for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
+    _fill_words(numbers, "phase1_tester_headers", _OF_HEADERS, manager.tester_headers)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)

@@ -96,7 +96,7 @@ def _shell(page: Page) -> list[str]:
 @PAGES
 def test_commands_of_phase1_exist(page: Page) -> None:
     """`phase1 demo`, `phase1 run`, with the options that are named."""
-    for command, rest in re.findall(r"\bphase1 ([a-z]+)\b([^`\n]*)", "\n".join([*page.codes, *_shell(page)])):
+    for command, rest in re.findall(r"\bphase1 ([a-z]+(?:-[a-z]+)*)\b([^`\n]*)", "\n".join([*page.codes, *_shell(page)])):
         shown = CliRunner().invoke(commands, [command, "--help"])
         assert shown.exit_code == 0, command
         if command != "run":  # its options are uvicorn's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 from pydantic_core import ErrorDetails
@@ -98,6 +99,22 @@ def test_the_error_names_variable_value_and_what_is_allowed(
         ("OPENAI_BASE_URL", "ftp://me:hush@host/v1?key=hush#hush", f"OPENAI_BASE_URL=ftp://host/v1: {HTTP_URL}"),
         ("OPENAI_BASE_URL", "https://me:hush@ho\tst/v1", f"OPENAI_BASE_URL=******: {HTTP_URL}"),
         ("REDIS_URL", "http://:hush@cache:1/0", f"REDIS_URL=http://cache:1/0: {REDIS_URL}"),
+        ("LLM_CANARY_SECRET", "too-short", f"LLM_CANARY_SECRET: {TOKEN}"),
+        (
+            "LLM_CANARY_ALLOW",
+            "hush-1,,hush-2",
+            "LLM_CANARY_ALLOW: entry 2 is empty; allowed: keys or sha256:DIGEST, separated by commas",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush-1, sha256:hush",
+            "LLM_CANARY_DENY: entry 2 must be sha256: and 64 hex digits (printf %s KEY | sha256sum)",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush" * 257,
+            "LLM_CANARY_DENY: entry 1 must be at most 1024 characters long; a digest may stand for it",
+        ),
         ("LLM_STATE_URL", "redis://:hush@cache", f"LLM_STATE_URL=redis://cache: {TODAY} memory:"),
     ],
 )
@@ -225,3 +242,11 @@ def test_a_number_without_bounds() -> None:
     error: ErrorDetails = {"type": "int_type", "loc": (), "msg": "", "input": None}
 
     assert reason(error, None) == "must be one whole number"
+
+
+def test_a_key_on_both_lists_is_refused(env: Callable[..., None], load_error: Callable[..., str]) -> None:
+    """Also when one list has its digest; the text names no key."""
+    digest = sha256(b"user-1").hexdigest()
+    env(LLM_CANARY_ALLOW="user-1,user-2", LLM_CANARY_DENY=f"user-3, sha256:{digest.upper()}")
+
+    assert load_error() == "LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: 1"
