@@ -204,7 +204,13 @@ class Manager:
 
     def select(self, key: str | None, *, wanted: Route | None = None) -> Selection:
         """The route for one app request. Ask once per request and keep the answer. `wanted`: by a signed header."""
-        selection = select(
+        selection = self.look(key, wanted=wanted)
+        self.events.notify(Routed(selection.route, selection.reason))
+        return selection
+
+    def look(self, key: str | None, *, wanted: Route | None = None) -> Selection:
+        """Which way a request of `key` would go now. Nothing is counted."""
+        return select(
             switches=self.switches,
             canary=self.canary,
             breaker=self.breaker,
@@ -213,8 +219,6 @@ class Manager:
             targets=self.targets,
             wanted=wanted,
         )
-        self.events.notify(Routed(selection.route, selection.reason))
-        return selection
 
     async def start(self) -> None:
         """Build the pool for the running loop; again after `aclose`. Idempotent."""

@@ -16,7 +16,10 @@ from phase1.policy.breaker import BreakerState
 from phase1.policy.canary import BUCKETS, Canary
 from phase1.policy.targets import Targets
 
-__all__ = ["Gate", "Reason", "Route", "Selection", "Switches", "select"]
+__all__ = ["FLAG", "Gate", "Reason", "Route", "Selection", "Switches", "select"]
+
+FLAG: Final = "llm-pool"
+"""What a selection is an evaluation of, in OpenFeature's and OpenTelemetry's words."""
 
 
 class Route(StrEnum):
