@@ -47,6 +47,7 @@ from phase1.validation import (
     key_list,
     log_level,
     lower,
+    price_table,
     public_url,
     reason,
     redis_url,
@@ -133,6 +134,7 @@ _RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
 _Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
 _Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
 _Keys: TypeAlias = Annotated[SecretStr, AfterValidator(key_list)]
+_Prices: TypeAlias = Annotated[str, AfterValidator(price_table)]
 _Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
 _Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
 _Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
@@ -276,6 +278,31 @@ class Settings(BaseSettings):
     llm_auto_rollout: bool = Field(
         default=False,
         description="true: the guarded rollout may raise and lower the percent by itself.",
+    )
+    llm_shadow_percent: _Percent = Field(
+        default=0.0,
+        description="Percent of the legacy calls of which a copy goes to the pool too, to be compared, 0 to 100; users"
+        " get legacy's answer. Chat completions that are not streamed. It costs tokens: needs LLM_SHADOW_BUDGET and"
+        " LLM_SHADOW_PRICES.",
+    )
+    llm_shadow_budget: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost per day (UTC) in each worker process, in the currency of"
+        " LLM_SHADOW_PRICES; more than 0. Then there are none until the next day.",
+    )
+    llm_shadow_budget_total: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost from the start of a worker process to its end; more than 0. Not set:"
+        " only LLM_SHADOW_BUDGET counts.",
+    )
+    llm_shadow_prices: _Prices | None = Field(
+        default=None,
+        description="Prices per million tokens, MODEL=INPUT/OUTPUT, separated by commas, * for all other models:"
+        " gpt-4o=2.5/10,*=5/15. A model without a price is not copied.",
+    )
+    llm_shadow_concurrency: _Count = Field(
+        default=4,
+        description="Copies under way at once in each worker process, 1 or more. One more is dropped, none waits.",
     )
     llm_strict_start: bool = Field(
         default=False,
@@ -584,7 +611,7 @@ def _reason(name: str, found: ErrorDetails) -> str:
 
 def _contradictions(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
     """What was written and can never hold. A default that does not fit beside a written value just gives way."""
-    return _on_both_lists(settings) + [
+    return [*_on_both_lists(settings), *_unpaid_shadow(settings, written)] + [
         f"{written[name]}: must be {relation} {limit.upper()}={shown(getattr(settings, limit))}"
         for name, limit, relation, fits in _PAIRS
         if name in written and not fits(getattr(settings, name), getattr(settings, limit))
@@ -597,6 +624,13 @@ def _on_both_lists(settings: Settings) -> list[str]:
         return []
     both = len(digests_of(allow.get_secret_value()) & digests_of(deny.get_secret_value()))
     return [f"LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: {both}"] if both else []
+
+
+def _unpaid_shadow(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
+    needed = [name for name in ("llm_shadow_budget", "llm_shadow_prices") if getattr(settings, name) is None]
+    if not settings.llm_shadow_percent or not needed:
+        return []
+    return [f"{written['llm_shadow_percent']}: needs {' and '.join(name.upper() for name in needed)}"]
 
 
 def _plain(value: object) -> str:

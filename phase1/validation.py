@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
+from phase1.policy.purse import prices_of
 from phase1.policy.targets import digests_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = [
     "key_list",
     "log_level",
     "lower",
+    "price_table",
     "public_url",
     "reason",
     "redis_url",
@@ -89,6 +91,12 @@ def token(value: SecretStr) -> SecretStr:
 def key_list(value: SecretStr) -> SecretStr:
     """Keys, or their digests, separated by commas."""
     digests_of(value.get_secret_value())
+    return value
+
+
+def price_table(value: str) -> str:
+    """`gpt-4o=2.5/10,*=5/15`."""
+    prices_of(value)
     return value
 
 

@@ -43,6 +43,7 @@ def status(manager: LLMManager) -> dict[str, object]:
             "emergency": manager.switches.emergency,
         },
         "canary": {"percent": manager.canary.percent, "salt": manager.canary.salt, **_targets(manager)},
+        "shadow": manager.shadow.document() if manager.shadow is not None else None,
         "breaker": _breaker(manager),
         "pool": _pool(manager),
         "nodes": _nodes(manager),

@@ -196,10 +196,15 @@ class Manager:
         """Whose nodes serve a client with this address and key; `None` = nobody's: leave the client alone."""
         return self.homes.of(base_url, api_key, trusted=trusted)
 
-    def sibling(self, spec: NodeSpec) -> Manager:
+    def sibling(self, *specs: NodeSpec, settings: Settings | None = None, events: Events | None = None) -> Manager:
         """A manager for other nodes of the same app: own breaker and connections, the same switches and events."""
         return Manager(
-            self.settings, (spec,), transport=self._transport, clock=self.clock, rng=self._rng, events=self.events
+            settings or self.settings,
+            specs,
+            transport=self._transport,
+            clock=self.clock,
+            rng=self._rng,
+            events=events or self.events,
         )
 
     def select(self, key: str | None, *, wanted: Route | None = None) -> Selection:

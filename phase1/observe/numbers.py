@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.histogram import Histogram
 from phase1.observe.families import BY_NAME, FAMILIES
+from phase1.observe.shadowed import count_shadow
 from phase1.policy.breaker import BreakerState
 from phase1.policy.classify import Fallback, Kind, judge
 from phase1.policy.override import OverrideFault
@@ -53,6 +54,8 @@ def numbers_of(manager: LLMManager) -> Numbers:
         numbers["phase1_pool_queue_depth"][()] = float(binding.admission.waiting)
         _nodes(numbers, pool)
     numbers["phase1_retry_budget_exhausted"][()] = float(pool.budget.exhausted if pool else 0)
+    if manager.shadow is not None:
+        count_shadow(numbers, manager.shadow)
     return numbers
 
 

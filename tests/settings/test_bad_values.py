@@ -18,6 +18,7 @@ REDIS_URL = "must be a URL: redis://host, rediss://host or unix:///path"
 STATE_URL = "must be memory:, file:///path or redis://host"
 STRATEGY = "must be one of round_robin, weighted, least_busy, latency, adaptive, sticky"
 TOKEN = "must be at least 16 characters long"
+PRICES = "must be MODEL=INPUT/OUTPUT, per million tokens, each model once"
 TODAY = "not available in this version; allowed:"
 
 
@@ -70,6 +71,13 @@ TODAY = "not available in this version; allowed:"
         ("LLM_AUTO_ROLLOUT=true", f"{TODAY} false"),
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
+        ("LLM_SHADOW_PERCENT=101", "must be between 0 and 100"),
+        ("LLM_SHADOW_PERCENT=5", "needs LLM_SHADOW_BUDGET and LLM_SHADOW_PRICES"),
+        ("LLM_SHADOW_BUDGET=0", "must be more than 0"),
+        ("LLM_SHADOW_BUDGET_TOTAL=free", "must be a number"),
+        ("LLM_SHADOW_PRICES=gpt-4o=2.5", f"entry 1: {PRICES}"),
+        ("LLM_SHADOW_PRICES=a=1/2,*=-1/2", f"entry 2: {PRICES}"),
+        ("LLM_SHADOW_CONCURRENCY=0", "must be at least 1"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
         ("LLM_STATE_URL=file:///run/phase1", f"{TODAY} memory:"),
         ("LLM_STATE_URL=redis://cache", f"{TODAY} memory:"),
