@@ -34,7 +34,7 @@ def _head(shadow: dict[str, Any], workers: int) -> RenderableType:
     return Text(
         f"copies of {share} of the legacy calls, {limit} at once, {shadow['in_flight']} under way\n"
         f"{shadow['sampled']} sampled, {shadow['compared']} compared; dropped: {dropped}\n"
-        f"money: {money['spent_today']:.4g} today, {money['spent']:.4g} since the start,"
+        f"money: {money['spent_today']:.6f} today, {money['spent']:.6f} since the start,"
         f" of {workers} worker(s) with {caps} each"
     )
 

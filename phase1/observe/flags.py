@@ -41,9 +41,9 @@ class FlagEvents:
             return
         logger = self._found_logger()
         if logger is None:
-            _to_span(_attributes(event))
+            _to_span(event)
         else:
-            _to_log(logger, _attributes(event))
+            _to_log(logger, event)
 
     def _found_logger(self) -> Logger | None:
         """The logger of the app's provider; `None` = it has none, or one that knows no events."""
@@ -61,16 +61,18 @@ def _knows_events(logs: Any) -> bool:  # noqa: ANN401 - a module
     return "event_name" in inspect.signature(logs.LogRecord.__init__).parameters
 
 
-def _to_log(logger: Logger, attributes: dict[str, str]) -> None:
+def _to_log(logger: Logger, event: Routed) -> None:
     from opentelemetry._logs import LogRecord, SeverityNumber  # noqa: PLC0415 - imported already, by the app
 
-    logger.emit(LogRecord(event_name=EVENT, severity_number=SeverityNumber.INFO, attributes=attributes))
+    logger.emit(LogRecord(event_name=EVENT, severity_number=SeverityNumber.INFO, attributes=_attributes(event)))
 
 
-def _to_span(attributes: dict[str, str]) -> None:
+def _to_span(event: Routed) -> None:
     from opentelemetry import trace  # noqa: PLC0415 - imported already, by the app
 
-    trace.get_current_span().add_event(EVENT, attributes)
+    span = trace.get_current_span()
+    if span.is_recording():
+        span.add_event(EVENT, _attributes(event))
 
 
 def _attributes(event: Routed) -> dict[str, str]:
