@@ -23,6 +23,7 @@ from phase1.asgi.routes import Pages
 from phase1.asgi.testers import testers_of
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
+from phase1.doors.slices import slices_here
 from phase1.doors.stages import tell_stages
 from phase1.doors.unit import current_unit
 from phase1.exceptions import ConfigurationError
@@ -110,6 +111,9 @@ class Phase1Middleware:
             send = self._extras.around(send, context.unit)
         token = current_unit.set(context.unit)
         try:
+            if self.manager.switches.enabled:
+                context.unit.slices = slices_here()
+                await context.unit.slices.next()
             if context.unit.unblocks:
                 give_portals_to_children(asyncio.get_running_loop())
                 await in_portal(self.app(scope, receive, send))

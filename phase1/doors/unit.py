@@ -17,6 +17,7 @@ from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
+    from phase1.doors.slices import Slices
     from phase1.policy.selection import Route, Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
@@ -41,6 +42,7 @@ class Unit:
         "loop",
         "manager",
         "patience",
+        "slices",
         "stages",
         "wanted",
     )
@@ -62,6 +64,8 @@ class Unit:
         self.began = time.perf_counter()
         self.stages: dict[str, float] = {}
         """Seconds by stage (`doors.stages`)."""
+        self.slices: Slices | None = None
+        """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
         self.wanted: Route | None = None

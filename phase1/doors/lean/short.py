@@ -46,7 +46,7 @@ falling_back: ContextVar[PoolGuard | None] = ContextVar("phase1_falling_back", d
 _YES_OR_NO = (True, False, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Way:
     """Where one call goes: for whom, to which nodes, and who says whether legacy may answer instead."""
 
@@ -118,7 +118,7 @@ async def _send(home: Manager, asked: Asked) -> Answer:
     turn = taking_turn.get()
     close_with_loop(home)
     try:
-        return await home.send(asked.call(), key=turn.key, share=turn.share)
+        return await turn.send(home, asked.call())
     except PoolError as exc:
         error = asked.raised(exc)
         raise error from error.__cause__

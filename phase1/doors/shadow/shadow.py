@@ -37,7 +37,7 @@ __all__ = ["CHAT", "Shadow", "shadow_of"]
 _log = logging.getLogger("phase1")
 
 CHAT: Final = "/chat/completions"
-_OUTSIDE: Final = frozenset({Reason.SPLIT, Reason.DEFAULT})
+_OUTSIDE: Final = frozenset({Reason.SPLIT, Reason.STALE, Reason.DEFAULT})
 """Legacy's because of the percent. Who is denied, killed or refused has nothing sent to the pool, no copy either."""
 _HEADERS: Final = (("content-type", "application/json"), ("accept", "application/json"))
 
