@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import _logs, trace
-from opentelemetry.sdk._logs import LoggerProvider
-from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
+from opentelemetry.sdk._logs import LoggerProvider, export
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,6 +20,9 @@ from tests.doors.bench import Bench, SyncLegacy, failure
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+
+IN_MEMORY = getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter  # before 1.39
 
 
 @pytest.fixture
@@ -43,9 +45,9 @@ def tracer(spans: InMemorySpanExporter) -> Iterator[trace.Tracer]:
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryLogRecordExporter]:
     """What an app's own log pipeline gets."""
-    exporter = InMemoryLogRecordExporter()
+    exporter = IN_MEMORY()
     provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(SimpleLogRecordProcessor(exporter))
+    provider.add_log_record_processor(export.SimpleLogRecordProcessor(exporter))
     monkeypatch.setattr(_logs, "get_logger_provider", lambda: provider)
     yield exporter
     provider.shutdown()
