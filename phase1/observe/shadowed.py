@@ -58,7 +58,8 @@ def merged_shadow(parts: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] |
 
 
 def _added(parts: list[Mapping[str, float]]) -> dict[str, float]:
-    return {name: sum(part.get(name, 0) for part in parts) for name in {name: None for part in parts for name in part}}
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: sum(part.get(name, 0) for part in parts) for name in names}
 
 
 def _pairs(parts: list[list[Mapping[str, Any]]]) -> list[dict[str, Any]]:

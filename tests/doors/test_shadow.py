@@ -14,16 +14,21 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import openai
 import pytest
+from openai.types.chat import ChatCompletion
 
 import phase1
 from phase1.doors.background import default_manager
+from phase1.doors.shadow.answers import of_json, of_object
 from phase1.doors.shadow.copies import LARGEST
 from phase1.doors.shadow.report import DROPS
 from phase1.doors.shadow.shadow import Shadow
+from phase1.doors.shadow.watch import Watch
+from phase1.doors.unit import Unit
 from phase1.policy.breaker import BreakerMode
 
 from .answers import Reply, chat, error, json_reply
@@ -399,6 +404,36 @@ async def test_wrapper_with_arguments_of_its_own_is_left_alone(params: dict[str,
         assert await bench.ask(**params) == "from legacy"
     assert bench.manager.shadow.report.dropped == {reason: 1}
     assert bench.upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content=7, tool_calls=[7]), finish_reason=0)]),
+        SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="x"))]),
+        b"bytes",
+        None,
+    ],
+)
+async def test_answer_that_only_looks_like_one_reaches_the_app(answer: object) -> None:
+    """Whatever it is."""
+    bench = Bench(**SHADOW)
+    assert bench.manager.shadow is not None
+    async with bench.manager:
+        with Watch(bench.manager.shadow, Unit(bench.manager), {"model": "m", "messages": HELLO}) as watch:
+            assert watch.heard(answer) is answer
+    assert bench.manager.shadow.report.dropped == {"unreadable": 1}
+
+
+def test_tool_calls_are_compared_as_words() -> None:
+    """Of an object and of JSON alike: the function and its arguments."""
+    document = chat("")
+    call = {"id": "1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Paris"}'}}
+    document["choices"][0]["message"] |= {"content": None, "tool_calls": [call]}
+    read = of_json(200, json.dumps(document).encode(), 1.0)
+    assert read is not None
+    assert read.text == ' weather {"city": "Paris"}'
+    assert of_object(ChatCompletion.model_validate(document), 1.0) == read
 
 
 @pytest.mark.parametrize("failure", [TimeoutError(), RuntimeError("the app's own")])

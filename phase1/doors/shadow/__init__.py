@@ -3,6 +3,6 @@
     legacy answers the user ──▶ offered (watch) ──▶ sampled? free? paid for? (shadow) ──▶ a copy to a pool of its own
                                                                     └─▶ compared (policy.comparison), counted (report)
 
-A copy is sent when the user has had legacy's answer, by nodes, connections, breaker and queue of its own: it can take
+A copy is sent when legacy has answered, by nodes, connections, breaker and queue of its own: it can take
 neither a place nor a verdict from anybody. What is kept are counts; no question and no answer.
 """

@@ -23,17 +23,21 @@ def of_object(answer: object, seconds: float) -> Answered | None:
         return Answered("200", seconds, text=answer)
     if hasattr(answer, "is_stream_consumed"):
         return _of_response(answer, seconds)
-    choices: Any = getattr(answer, "choices", None)
-    if not isinstance(choices, list) or not choices:
+    try:
+        return _of_completion(answer, seconds)
+    except (AttributeError, LookupError, TypeError):  # an own client's may look alike
         return None
-    usage: Any = getattr(answer, "usage", None)
+
+
+def _of_completion(answer: Any, seconds: float) -> Answered:  # noqa: ANN401 - the SDK's
+    choice, usage = answer.choices[0], getattr(answer, "usage", None)
     return Answered(
         "200",
         seconds,
-        choices[0].finish_reason,
+        choice.finish_reason,
         getattr(usage, "prompt_tokens", None),
         getattr(usage, "completion_tokens", None),
-        _text_of_message(choices[0].message),
+        _text_of_message(choice.message),
     )
 
 

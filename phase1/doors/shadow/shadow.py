@@ -72,22 +72,23 @@ class Shadow:
         """Whether this legacy call is to be looked at."""
         return not self._closed and unit.selection.reason in _OUTSIDE and self._rng() * 100 < self.percent
 
-    def offer(self, unit: Unit, question: Mapping[str, Any] | bytes, legacy: Answered | None) -> None:
-        """Legacy has answered `question`, or failed. `None`: in a way that nobody can read. Never raises."""
+    def offer(self, unit: Unit, question: Mapping[str, Any] | bytes, read: Callable[[], Answered | None]) -> None:
+        """Legacy has answered `question`, or failed; `read` says how, `None` if nobody can tell. Never raises."""
         try:
-            self._offer(unit, question, legacy)
+            self._offer(unit, question, read)
         except Unfit as exc:
             self._drop(str(exc))
         except Exception:  # noqa: BLE001 - whatever it is, the user has his answer already
             self._complain()
 
-    def _offer(self, unit: Unit, question: Mapping[str, Any] | bytes, legacy: Answered | None) -> None:
+    def _offer(self, unit: Unit, question: Mapping[str, Any] | bytes, read: Callable[[], Answered | None]) -> None:
         with self._lock:
             self.report.sampled += 1
-        if legacy is None:
-            raise Unfit("unreadable")
         if len(self._tasks) >= self.concurrency:
             raise Unfit("busy")
+        legacy = read()
+        if legacy is None:
+            raise Unfit("unreadable")
         copy, loop = copy_of(question, legacy, self._prices), _loop_of(unit)
         if loop.is_closed():
             raise Unfit("closed")

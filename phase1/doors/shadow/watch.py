@@ -58,9 +58,9 @@ class Watch:
             return
         seconds = time.perf_counter() - self._began
         if isinstance(exc, Exception):
-            self._shadow.offer(self._unit, self._question, of_error(exc, seconds))
+            self._shadow.offer(self._unit, self._question, partial(of_error, exc, seconds))
         elif exc is None:
-            self._shadow.offer(self._unit, self._question, of_object(self._answer, seconds))
+            self._shadow.offer(self._unit, self._question, partial(of_object, self._answer, seconds))
 
 
 async def beside(unit: Unit, question: Question | None, asking: Awaitable[T]) -> T:
