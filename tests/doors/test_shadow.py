@@ -259,6 +259,44 @@ async def test_shutdown_cancels_copies(new_world: Any) -> None:
         assert (await world.counted(2))["compared"] == 1
 
 
+async def test_copy_that_had_not_begun_is_counted_too(new_world: Any) -> None:
+    """Sampled calls are compared or dropped: nothing is lost between."""
+    async with new_world() as world, WAYS["sdk_async"](world.own.url) as ask:
+        async with app_request(world.manager, key="user"):
+            await ask()
+        for _ in range(2):  # the callback that begins it, and no step of its task
+            if not world.shadow.in_flight:
+                await asyncio.sleep(0)
+        await world.manager.aclose()
+        report = world.report
+    assert (report["sampled"], report["compared"], report["dropped"]) == (1, 0, {"closed": 1})
+    assert world.pool.requests == []
+
+
+async def test_switches_at_run_time_are_those_of_the_copies(new_world: Any) -> None:
+    """Legacy was forced when the app started; an operator has taken that back."""
+    async with new_world(force_legacy_llm=True) as world, WAYS["sdk_async"](world.own.url) as ask:
+        world.manager.switches = replace(world.manager.switches, force_legacy=False)
+        async with app_request(world.manager, key="user"):
+            await ask()
+        assert (await world.counted())["compared"] == 1
+
+
+async def test_bug_in_a_copy_is_said_once(
+    new_world: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And its money is gone."""
+    async with new_world() as world, WAYS["sdk_async"](world.own.url) as ask:
+        monkeypatch.setattr("phase1.doors.shadow.shadow.of_json", lambda *args: 1 / 0)
+        for number in range(2):
+            async with app_request(world.manager, key="user"):
+                assert await ask() == "from legacy"
+            report = await world.counted(number + 1)
+    assert report["dropped"] == {"unreadable": 2}
+    assert caplog.text.count("a copy could not be made") == 1
+    assert report["money"]["spent"] > 0
+
+
 async def test_money_is_never_overdrawn(new_world: Any) -> None:
     """1,024 tokens are foreseen where nobody knows better: a budget for two such calls sends two at once."""
     gate = Gate()

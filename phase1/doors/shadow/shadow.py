@@ -58,7 +58,7 @@ class Shadow:
         self._rng = rng
         self._lock = threading.Lock()
         """Around the numbers: legacy's threads and several loops count in them. Held for additions only."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Answered | None]] = set()
         self._twin: Manager | None = None
         self._closed = False
         self._complained = False
@@ -104,9 +104,9 @@ class Shadow:
         if taken is None:
             self._drop(refusal or "budget")
             return
-        task = asyncio.get_running_loop().create_task(self._ask(copy, taken))
+        task = asyncio.get_running_loop().create_task(self._ask(copy))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, copy, taken))
 
     def _refusal(self) -> str | None:
         manager = self._manager
@@ -118,25 +118,8 @@ class Shadow:
         waiting = binding is not None and binding.admission.waiting > 0
         return "busy" if waiting or len(self._tasks) >= self.concurrency else None
 
-    async def _ask(self, copy: Copy, taken: Taken) -> None:
-        spent, dropped = taken.amount, "closed"  # when it is cancelled, nobody knows what it has cost
-        pool = None
-        try:
-            pool = await self._answer_of(copy)
-            spent, dropped = copy.paid(pool), "unreadable"
-        except Refused:
-            spent, dropped = 0.0, "refused"
-        finally:
-            with self._lock:
-                self.purse.settle(taken, spent)
-                self.cost += spent
-                if pool is not None:
-                    self.report.add(copy.legacy, pool)
-                else:
-                    self.report.dropped[dropped] += 1
-
-    async def _answer_of(self, copy: Copy) -> Answered | None:
-        """`None` = nobody can read it. Raises `Refused`."""
+    async def _ask(self, copy: Copy) -> Answered | None:
+        """`None` = nobody can read the answer. Raises `Refused`."""
         pool = self._own_pool()
         await pool.start()
         close_with_loop(pool)
@@ -152,6 +135,31 @@ class Shadow:
             return None
         return of_json(answer.status, answer.body, time.perf_counter() - started)
 
+    def _ended(self, copy: Copy, taken: Taken, task: asyncio.Task[Answered | None]) -> None:
+        self._tasks.discard(task)
+        pool, spent, dropped = self._came_to(copy, taken, task)
+        with self._lock:
+            self.purse.settle(taken, spent)
+            self.cost += spent
+            if pool is not None:
+                self.report.add(copy.legacy, pool)
+            else:
+                self.report.dropped[dropped] += 1
+
+    def _came_to(
+        self, copy: Copy, taken: Taken, task: asyncio.Task[Answered | None]
+    ) -> tuple[Answered | None, float, str]:
+        """The pool's answer, what it has cost (as foreseen, when nobody knows), and why there is none."""
+        if task.cancelled():
+            return None, taken.amount, "closed"
+        error = task.exception()
+        if error is None:
+            return task.result(), copy.paid(task.result()), "unreadable"
+        if isinstance(error, Refused):
+            return None, 0.0, "refused"
+        self._complain(error)
+        return None, taken.amount, "unreadable"
+
     def _own_pool(self) -> Manager:
         """A manager for copies alone, with the app's nodes as they are now."""
         manager = self._manager
@@ -162,6 +170,7 @@ class Shadow:
             )
             self._twin = manager.sibling(*specs, settings=alone, events=Events())
         twin = self._twin
+        twin.switches = manager.switches
         if twin.nodes != specs or twin.drained != manager.drained:
             twin.drained = manager.drained
             twin.renew(specs)
@@ -170,11 +179,6 @@ class Shadow:
     def _drop(self, reason: str) -> None:
         with self._lock:
             self.report.dropped[reason] += 1
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._complain(task.exception())
 
     def _complain(self, error: BaseException | None = None) -> None:
         if not self._complained:
