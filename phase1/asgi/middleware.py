@@ -20,6 +20,7 @@ from phase1.asgi.context import SCOPE_KEY, RequestContext
 from phase1.asgi.extras import extras_of
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
+from phase1.asgi.testers import testers_of
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
 from phase1.doors.slices import slices_here
@@ -70,6 +71,7 @@ class Phase1Middleware:
             self.refusal = exc
         else:
             self._extras = extras_of(self.manager.settings)
+            self._testers = testers_of(self.manager.settings, self.manager.tester_headers)
 
     def _configured_key(self) -> KeySource:
         try:
@@ -109,6 +111,8 @@ class Phase1Middleware:
             await response(scope, receive, send)
             return
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
+        if self._testers is not None:
+            context.unit.wanted = self._testers.route_of(scope)
         if self._extras is not None and scope["type"] == "http":
             send = self._extras.around(send, context.unit)
         token = current_unit.set(context.unit)

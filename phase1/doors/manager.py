@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from phase1.doors.facade import LLMClient
     from phase1.doors.facade_sdk import FacadeOpenAI
     from phase1.doors.sdk import AsyncOpenAI
+    from phase1.doors.shadow.shadow import Shadow
 
 __all__ = ["LLMManager", "Rollout"]
 
@@ -63,6 +65,14 @@ class LLMManager(Manager):
         settings, nodes, problem = _configure(settings)
         super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng)
         self.legacy = Legacy(legacy, self)
+        self.tester_headers: Counter[str] = Counter()
+        """Signed headers of testers: `accepted`, or what was wrong with them."""
+        self.shadow: Shadow | None = None
+        """Compares the pool's answers with legacy's, if the operator wants it."""
+        if settings.llm_shadow_percent:
+            from phase1.doors.shadow.shadow import shadow_of  # noqa: PLC0415 - imports the SDK
+
+            self.shadow = shadow_of(self, rng)
         if nodes and (paths := settings.node_files()):
             self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":
@@ -92,6 +102,21 @@ class LLMManager(Manager):
         self.problem = problem
         self.switches = replace(self.switches, ready=False)
         _log.error("%s; the app runs on the legacy client", problem)
+
+    async def start(self) -> None:
+        """Build the pool for the running loop; again after `aclose`. Idempotent."""
+        if self.shadow is not None:
+            self.shadow.reopen()
+        await super().start()
+
+    async def aclose(self, *, drain: float | None = None) -> None:
+        """Admit nobody new, cancel copies, let calls in flight finish, close every connection.
+
+        `drain`: seconds to wait for them; default = the request deadline.
+        """
+        if self.shadow is not None:
+            await self.shadow.aclose()
+        await super().aclose(drain=drain)
 
     @cached_property
     def facade(self) -> FacadeOpenAI:

@@ -18,7 +18,7 @@ from phase1.events import LegacyFinished
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.doors.slices import Slices
-    from phase1.policy.selection import Selection
+    from phase1.policy.selection import Route, Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
 
@@ -44,6 +44,7 @@ class Unit:
         "patience",
         "slices",
         "stages",
+        "wanted",
     )
 
     def __init__(
@@ -67,6 +68,8 @@ class Unit:
         """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
+        self.wanted: Route | None = None
+        """The route that a tester's signed header asks for."""
 
     @property
     def chosen(self) -> Selection | None:
@@ -90,7 +93,7 @@ class Unit:
     def selection(self) -> Selection:
         """The route and its reason."""
         if self._selection is None:
-            self._selection = self.manager.select(self.key)
+            self._selection = self.manager.select(self.key, wanted=self.wanted)
         return self._selection
 
     @property

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.histogram import Histogram
 from phase1.observe.families import BY_NAME, FAMILIES
+from phase1.observe.shadowed import count_shadow
 from phase1.policy.breaker import BreakerState
 from phase1.policy.classify import Fallback, Kind, judge
+from phase1.policy.override import OverrideFault
 from phase1.policy.rollout import RolloutPhase
 from phase1.policy.rollout_plan import METRICS
 from phase1.policy.selection import Reason, Route
@@ -51,6 +53,7 @@ _OF_ROLLOUT: Final = (
     "phase1_rollout_leaders",
     "phase1_rollout_threshold",
 )
+_OF_HEADERS: Final = ("accepted", *(fault.value for fault in OverrideFault))
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
@@ -66,6 +69,8 @@ def numbers_of(manager: LLMManager) -> Numbers:
         numbers["phase1_pool_queue_depth"][()] = float(binding.admission.waiting)
         _nodes(numbers, pool)
     numbers["phase1_retry_budget_exhausted"][()] = float(pool.budget.exhausted if pool else 0)
+    if manager.shadow is not None:
+        count_shadow(numbers, manager.shadow)
     return numbers
 
 
@@ -75,6 +80,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     known = {(node, kind, outcome): 0 for node in nodes for kind in ("primary", "retry") for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
+    _fill_words(numbers, "phase1_tester_headers", _OF_HEADERS, manager.tester_headers)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
