@@ -28,6 +28,7 @@ from phase1.lab.chaos.report import text as chaos_text
 from phase1.lab.chaos.run import Plan as ChaosPlan
 from phase1.lab.chaos.run import run_suite
 from phase1.lab.chaos.suites import SUITES
+from phase1.lab.commands import register as register_lab
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
@@ -42,6 +43,7 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
 
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
+  phase1 compare main:app   measure your app with the pool off and on; phase1 stress, phase1 mock: its parts
   phase1 chaos          see it again, with endpoints that hang, fail and throttle
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
@@ -253,6 +255,9 @@ def _run(work: Coroutine[None, None, int]) -> int:
     except Phase1Error as error:
         typer.echo(f"error: {error}", err=True)
         return 1
+
+
+register_lab(app, _run)
 
 
 async def _until_told(work: Coroutine[None, None, int]) -> int:

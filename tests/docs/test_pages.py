@@ -20,13 +20,15 @@ PAGES = pytest.mark.parametrize("page", [README, INTEGRATION, CHANGELOG], ids=la
 SETTINGS = {name.upper() for name in Settings.model_fields} | {"OPENAI_API_POOL_SIZE"}
 NOT_OURS = {
     "AZURE_OPENAI_API_KEY",
+    "DATABASE_URL",
     "HTTPS_PROXY",
     "MAX_CHAT_MESSAGE_LENGTH",
     "OPENAI_API_KEY_2",
     "PHASE1_APP",
     "PHASE1_FACTORY",
+    "RATE_LIMIT",
 }
-"""Capitals on the pages that are no settings: a node's keys, a parameter, what the shim and the HTTP library read."""
+"""Capitals on the pages that are no settings: a node's keys, what shim, HTTP library and apps read."""
 
 
 @PAGES

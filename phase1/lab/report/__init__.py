@@ -1,0 +1,68 @@
+"""How does a comparison, or a stress test, become a page? One file that loads nothing: style and plots are in it.
+
+jinja2 writes it; the plots are plain SVG, drawn in `plots`. The document is all that it knows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from phase1.lab.document import SIDES
+from phase1.lab.figures import HEADINGS, circumstances, rows_of, stress_rows, verdict
+from phase1.lab.report.plots import plots_of
+
+__all__ = ["page"]
+
+
+def page(result: dict[str, Any]) -> str:
+    """The page of a document of `phase1 compare` or `phase1 stress`."""
+    environment = Environment(
+        loader=PackageLoader("phase1.lab.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    return template.render(_comparison(result) if "loads" in result else _stress(result), result=result)
+
+
+def _comparison(result: dict[str, Any]) -> dict[str, Any]:
+    sections = [
+        {
+            "title": load["title"],
+            "headings": HEADINGS,
+            "rows": rows_of(load, kind),
+            "plots": plots_of({side: load[side] for side in SIDES}),
+        }
+        for kind, load in result["loads"].items()
+    ]
+    return {
+        "title": f"{result['target']}, pool off and on",
+        "lines": circumstances(result),
+        "verdict": verdict(result),
+        "sections": sections,
+    }
+
+
+def _stress(result: dict[str, Any]) -> dict[str, Any]:
+    side = "legacy" if result["pooled"] is False else "pooled"
+    section = {
+        "title": result["title"],
+        "headings": ("", "measured"),
+        "rows": stress_rows(result),
+        "plots": plots_of({side: result}) if "series" in result else [],
+    }
+    machine = result["machine"]
+    return {
+        "title": f"{result['target']} under load",
+        "lines": [
+            f"request   {result['request']['method']} {result['request']['route']}",
+            f"machine   {machine['cores']} cores ({machine['processor']}), {machine['system']}",
+            f"date      {result['date']}",
+        ],
+        "verdict": [f"not kept: {problem}" for problem in result["broken"]] or ["kept"],
+        "sections": [section],
+    }
