@@ -45,10 +45,15 @@ class Wishes:
     factory: bool = False
 
 
-def target_of(app: str, wishes: Wishes, *, folder: Path | None = None) -> TargetApp:
-    """The app, as the command line and the project in `folder` have it. Raises `ConfigurationError`."""
+def target_of(
+    app: str, wishes: Wishes, *, folder: Path | None = None, project: Mapping[str, Any] | None = None
+) -> TargetApp:
+    """The app, as the command line and the project in `folder` have it. Raises `ConfigurationError`.
+
+    `project`: what is known without its pyproject.toml.
+    """
     found = folder or Path.cwd()
-    project = _project(found / _FILE, app)
+    project = _project(found / _FILE, app) if project is None else project
     return TargetApp(
         app=app,
         folder=found,

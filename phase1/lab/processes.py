@@ -137,7 +137,8 @@ class Server(Listener):
     """One ASGI app under uvicorn.
 
     `app`: `module:name`, or with `factory` a function that makes the app, looked for in `source`, which is `folder`
-    unless another is given. `lag`: where the process writes how late its event loop is.
+    unless another is given. `workers`: with more than one the process is uvicorn's supervisor, and they are its
+    children. `lag`: where a process without workers writes how late its event loop is.
     """
 
     def __init__(
@@ -150,10 +151,12 @@ class Server(Listener):
         workdir: Path | None = None,
         factory: bool = False,
         environment: Mapping[str, str],
+        workers: int = 1,
         port: int = 0,
     ) -> None:
         self.lag = folder / f"{_stem(name)}.lag"
-        options = [str(source or folder), "--lag", str(self.lag), *(["--factory"] if factory else [])]
+        options = [str(source or folder), "--lag", str(self.lag), "--workers", str(workers)]
+        options += ["--factory"] if factory else []
         super().__init__(
             name,
             lambda listening: ["phase1.lab.served", app, str(listening), *options],

@@ -2,7 +2,9 @@
 
 `python -m phase1.lab.served APP FD FOLDER` serves the ASGI app `APP` (found in `FOLDER`) by uvicorn on the listening
 socket `FD`. Standard input is a pipe whose other end is the parent's: however the parent dies, the pipe ends, and so
-does this process. With `--lag FILE` it writes down how late its event loop is.
+does this process. With `--lag FILE` it writes down how late its event loop is. `--workers 2` makes it uvicorn's
+supervisor of two workers. One that serves by itself holds its own loop for three seconds at each SIGUSR1, as
+synchronous code in an endpoint would.
 """
 
 from __future__ import annotations
@@ -20,11 +22,13 @@ from typing import Final
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from phase1.lab.lag import write_lag
 
 _GRACE: Final = 3.0
 """Seconds to end by the app's own shutdown; a parent that is there is less patient."""
+_HOLD: Final = 3.0
 
 
 def main() -> None:
@@ -35,10 +39,15 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--factory", action="store_true")
     parser.add_argument("--lag", type=Path)
+    parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     Thread(target=_end_with_parent, daemon=True).start()
     sys.path.insert(0, given.folder)
-    config = uvicorn.Config(given.app, fd=given.fd, factory=given.factory, log_level="warning")
+    config = uvicorn.Config(given.app, fd=given.fd, factory=given.factory, workers=given.workers, log_level="warning")
+    if given.workers > 1:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+        return
+    signal.signal(signal.SIGUSR1, lambda *_: time.sleep(_HOLD))
     config.load()  # here, and not in a loop that runs already
     server = _Server(config, given.lag)
     server.run()
@@ -72,6 +81,8 @@ def _end_with_parent() -> None:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_GRACE)
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with workers that did not end
     os._exit(1)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,17 +113,20 @@ class Trial:
         pooled: bool,
         settings: Mapping[str, str] | None = None,
         upstream: Upstream | None = None,
+        nodes: Sequence[Mapping[str, object]] = (),
+        workers: int = 1,
         port: int = 0,
     ) -> RunningApp:
         """A new process of the app, which has begun to serve; it ends with the trial, or by its `stop`.
 
-        `settings`: variables that win over all others; `upstream`: another one than the trial's. Raises `LabError`
-        when the app does not import, does not start, or, pooled, has no pool.
+        `settings`: variables that win over all others; `upstream`: another one than the trial's; `nodes`: the pool's,
+        by default the upstream alone; `workers`: more than one make the process a supervisor of so many. Raises
+        `LabError` when the app does not import, does not start, or, pooled, has no pool.
         """
         through_shim = pooled and not await self.integrated()
         folder = self._new_folder()
-        variables = self._variables(folder, upstream or self._upstream, pooled=pooled) | dict(settings or {})
-        app = self._serve(folder, variables, pooled=pooled, through_shim=through_shim, port=port)
+        variables = self._variables(folder, upstream or self._upstream, nodes, pooled=pooled) | dict(settings or {})
+        app = self._serve(folder, variables, pooled=pooled, through_shim=through_shim, workers=workers, port=port)
         first = await app.server.answers(_STATUS, timeout=_STARTING, headers={"accept": "application/json"})
         status = _status_in(first)
         if self._integrated is None:
@@ -169,7 +172,7 @@ class Trial:
         return folder
 
     def _serve(
-        self, folder: Path, variables: Mapping[str, str], *, pooled: bool, through_shim: bool, port: int
+        self, folder: Path, variables: Mapping[str, str], *, pooled: bool, through_shim: bool, workers: int, port: int
     ) -> RunningApp:
         target = self.target
         shim = {"PHASE1_APP": target.app, "PHASE1_FACTORY": str(target.factory).lower()}
@@ -181,12 +184,15 @@ class Trial:
             workdir=target.folder,
             factory=target.factory and not through_shim,
             environment={**variables, **(shim if through_shim else {})},
+            workers=workers,
             port=port,
         )
         self._processes.enter_context(server)
         return RunningApp(target=target, server=server, pooled=pooled)
 
-    def _variables(self, folder: Path, upstream: Upstream, *, pooled: bool) -> dict[str, str]:
+    def _variables(
+        self, folder: Path, upstream: Upstream, nodes: Sequence[Mapping[str, object]], *, pooled: bool
+    ) -> dict[str, str]:
         own = {name: value for name, value in self._environment.items() if name.upper() not in _NODES}
         direct = ",".join(filter(None, (own.get("NO_PROXY") or own.get("no_proxy"), "127.0.0.1,localhost")))
         provider = {
@@ -197,18 +203,16 @@ class Trial:
             "no_proxy": direct,
         }
         switches = {"ENABLE_LLM_POOL": str(pooled).lower(), **_PLAIN}
-        nodes = self._nodes(folder, upstream)
-        return own | provider | switches | nodes | self.target.variables_in(folder)
+        alone = {"name": "lab", "base_url": upstream.base_url, "api_key": upstream.api_key}
+        return own | provider | switches | self._nodes(folder, nodes or [alone]) | self.target.variables_in(folder)
 
-    def _nodes(self, folder: Path, upstream: Upstream) -> dict[str, str]:
-        """The upstream as the only node, in the place where the app has its nodes: only one may be in use."""
+    def _nodes(self, folder: Path, nodes: Sequence[Mapping[str, object]]) -> dict[str, str]:
+        """The nodes in the place where the app has its own: only one may be in use."""
         if "LLM_NODES_FILE" not in self._named_in_file():
-            node = {"name": "lab", "base_url": upstream.base_url, "api_key": upstream.api_key}
-            return {"LLM_NODES": json.dumps([node])}
+            return {"LLM_NODES": json.dumps(nodes)}
         file = folder / "nodes.toml"
-        fields = (("name", "lab"), ("base_url", upstream.base_url), ("api_key", upstream.api_key))
-        lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in fields)
-        file.write_text(f"[[nodes]]\n{lines}", encoding="utf-8")
+        tables = ("".join(f"{name} = {json.dumps(value)}\n" for name, value in node.items()) for node in nodes)
+        file.write_text("".join(f"[[nodes]]\n{table}" for table in tables), encoding="utf-8")
         return {"LLM_NODES_FILE": str(file)}
 
     def _named_in_file(self) -> set[str]:

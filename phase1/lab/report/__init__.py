@@ -13,11 +13,17 @@ from phase1.lab.document import SIDES
 from phase1.lab.figures import HEADINGS, circumstances, rows_of, stress_rows, verdict
 from phase1.lab.report.plots import plots_of
 
-__all__ = ["page"]
+__all__ = ["page", "render"]
 
 
 def page(result: dict[str, Any]) -> str:
     """The page of a document of `phase1 compare` or `phase1 stress`."""
+    values = _comparison(result) if "loads" in result else _stress(result)
+    return render("report.html", broken=bool(result["broken"]), **values)
+
+
+def render(template: str, **values: object) -> str:
+    """A page of this folder. All of them want `title`, `lines`, `verdict` and `broken`."""
     environment = Environment(
         loader=PackageLoader("phase1.lab.report", "."),
         autoescape=True,
@@ -25,8 +31,7 @@ def page(result: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template("report.html")
-    return template.render(_comparison(result) if "loads" in result else _stress(result), result=result)
+    return environment.get_template(template).render(values)
 
 
 def _comparison(result: dict[str, Any]) -> dict[str, Any]:
