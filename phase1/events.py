@@ -28,6 +28,7 @@ __all__ = [
     "Rejected",
     "Routed",
     "StageFinished",
+    "StreamBroken",
 ]
 
 _log = logging.getLogger("phase1")
@@ -136,6 +137,13 @@ class StageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamBroken:
+    """A stream broke after its first content. `reason`: `upstream`, or the clock of ours that ended it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerChanged:
     """The pool's breaker moved, or would have (`enforced` is false in observe-only mode)."""
 
@@ -165,6 +173,7 @@ Event = (
     | BlockingCall
     | LoopStalled
     | StageFinished
+    | StreamBroken
     | BreakerChanged
     | NodeChanged
 )

@@ -113,6 +113,7 @@ class LoadBalanceStrategy(StrEnum):
 
 _Percent: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), AfterValidator(in_hundredths)]
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
@@ -189,6 +190,12 @@ class Settings(BaseSettings):
         default=30.0, description="Seconds until the first token of an answer; keep-alives do not count."
     )
     llm_idle_timeout: _Positive = Field(default=20.0, description="Seconds of silence inside an answer that has begun.")
+    llm_stream_floor: _NotNegative = Field(
+        default=0.0,
+        description="Tokens per second below which a stream is broken off, once it has been below for LLM_IDLE_TIMEOUT"
+        " seconds in all; 0: it may trickle. Until providers say more, an event counts as one token, keep-alives as"
+        " none.",
+    )
     llm_stream_rescue: _Rescue = Field(
         default="off",
         description="What happens when a stream breaks after its first token: off (an error event), splice (another"

@@ -275,6 +275,13 @@ ROWS: dict[str, list[Panel]] = {
             "reqps",
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
         ),
+        Panel(
+            "Broken streams",
+            "Streams that broke after their first content: by the upstream, or by our clocks (idle, floor).",
+            "reqps",
+            {rate("phase1_streams_broken_total", "reason"): "{{reason}}"},
+            stacked=True,
+        ),
     ],
     "Process": [
         Panel(

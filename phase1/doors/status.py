@@ -68,6 +68,7 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "blocking_sites": dict(tally.blocking_sites),
         "breaker_transitions": dict(tally.transitions),
         "rejections": dict(tally.rejections),
+        "broken_streams": dict(tally.broken_streams),
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,

@@ -31,7 +31,7 @@ from phase1.engine.transport import Transport
 from phase1.engine.transport.choice import transport_factory
 from phase1.engine.upkeep import apply_nodes, look, on_loop, take_care
 from phase1.engine.usage import Flow, tokens_in
-from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed
+from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed, StreamBroken
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UnknownNode, UpstreamError
 from phase1.policy.balancer import balancer_of
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
@@ -143,7 +143,11 @@ class Manager:
         return Pool(
             [self.build_node(spec) for spec in self.nodes],
             balancer=balancer_of(strategy, rng=self._rng),
-            clocks=Clocks(first_token=settings.llm_first_token_timeout, idle=settings.llm_idle_timeout),
+            clocks=Clocks(
+                first_token=settings.llm_first_token_timeout,
+                idle=settings.llm_idle_timeout,
+                floor=settings.llm_stream_floor,
+            ),
             max_attempts=settings.openai_max_retries + 1,
             events=self.events,
             rng=self._rng,
@@ -352,6 +356,8 @@ class _Record:
         if not finished.streamed:  # of a stream its beginning was reported; it ends wherever, in anybody's context
             self._manager._report(outcome)  # noqa: SLF001
         self._manager.events.notify(finished)
+        if outcome.kind is Kind.BROKEN_AFTER_TOKEN:
+            self._manager.events.notify(StreamBroken(outcome.code if outcome.code in {"idle", "floor"} else "upstream"))
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         """For the breaker. A stream that breaks midway could not be tried elsewhere.

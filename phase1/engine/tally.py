@@ -27,6 +27,7 @@ from phase1.events import (
     Rejected,
     Routed,
     StageFinished,
+    StreamBroken,
 )
 from phase1.policy.kinds import Kind
 
@@ -126,6 +127,7 @@ class Tally:
         self.rejections: Counter[str] = Counter()
         self.transitions: Counter[str] = Counter()
         self.node_alarms: Counter[str] = Counter()
+        self.broken_streams: Counter[str] = Counter()
         self.blocking_sites: Counter[str] = Counter()
         self.stalled_seconds: Counter[str] = Counter()
         self.legacy: Counter[str] = Counter()
@@ -166,6 +168,7 @@ class Tally:
             BlockingCall: self._blocking,
             LoopStalled: self._stalled,
             StageFinished: self._stage,
+            StreamBroken: self._broken,
             BreakerChanged: self._breaker,
             NodeChanged: self._node,
         }
@@ -310,6 +313,9 @@ class Tally:
         histogram = self.stages.get(event.stage)
         if histogram is not None:
             histogram.observe(event.seconds)
+
+    def _broken(self, event: StreamBroken) -> None:
+        self.broken_streams[event.reason] += 1
 
     def _breaker(self, event: BreakerChanged) -> None:
         self.transitions[event.after] += 1

@@ -22,7 +22,15 @@ __all__ = ["document_of", "merged_document", "recent_of"]
 
 _ERRORS: Final = 50
 _PERCENTILES: Final = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
-_COUNTED: Final = ("calls", "fallbacks", "legacy_calls", "blocking_sites", "breaker_transitions", "rejections")
+_COUNTED: Final = (
+    "calls",
+    "fallbacks",
+    "legacy_calls",
+    "blocking_sites",
+    "breaker_transitions",
+    "rejections",
+    "broken_streams",
+)
 _ADDED: Final = (
     "in_flight",
     "waiting",

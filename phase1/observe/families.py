@@ -78,6 +78,12 @@ FAMILIES: Final = (
         ("node", "outcome"),
         SECONDS,
     ),
+    Family(
+        "phase1_streams_broken",
+        "counter",
+        "Streams that broke after their first content: by the upstream, or by our clocks idle and floor",
+        ("reason",),
+    ),
     Family("phase1_retry_budget_exhausted", "counter", "Retries that the budget refused"),
     Family("phase1_breaker_state", "gauge", "1 for the state that a breaker is in", ("scope", "state"), merge="max"),
     Family("phase1_breaker_transitions", "counter", "Changes of a breaker", ("scope", "to")),

@@ -62,6 +62,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
+    _fill_words(numbers, "phase1_streams_broken", ("upstream", "idle", "floor"), tally.broken_streams)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
     transitions = dict.fromkeys((str(state) for state in BreakerState), 0) | dict(tally.transitions)
     _fill(numbers, "phase1_breaker_transitions", {("pool", to): count for to, count in transitions.items()})
