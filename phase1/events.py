@@ -21,6 +21,7 @@ __all__ = [
     "Event",
     "Events",
     "FellBack",
+    "Hedged",
     "LegacyFinished",
     "LoopStalled",
     "NodeChanged",
@@ -48,7 +49,7 @@ class AttemptFinished:
 
     `began` is on the clock of `time.perf_counter`. `server` is the node's host. `skipped` says who was not asked
     instead, and why (`off`, `cooling`, `asked`, `priority`): `node-a=off node-b=cooling`. `request_id` is what the
-    upstream calls its answer; it is looked up for failures only.
+    upstream calls its answer; it is looked up for failures only. `hedge`: it was made while another node was late.
     """
 
     node: str
@@ -60,6 +61,7 @@ class AttemptFinished:
     server: str = ""
     skipped: str = ""
     request_id: str | None = None
+    hedge: bool = False
 
 
 @dataclass(slots=True)
@@ -137,6 +139,13 @@ class StageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedged:
+    """A node was late. `result` of the other one: `won`, `lost`; it was not asked: `no_node`, `no_budget`."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamBroken:
     """A stream broke after its first content. `reason`: `upstream`, or the clock of ours that ended it."""
 
@@ -169,6 +178,7 @@ Event = (
     | CallFinished
     | Rejected
     | FellBack
+    | Hedged
     | LegacyFinished
     | BlockingCall
     | LoopStalled

@@ -114,6 +114,7 @@ class LoadBalanceStrategy(StrEnum):
 _Percent: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), AfterValidator(in_hundredths)]
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share: TypeAlias = Annotated[float, Field(ge=0.5, le=0.999, allow_inf_nan=False)]
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
@@ -195,6 +196,16 @@ class Settings(BaseSettings):
         description="Tokens per second below which a stream is broken off, once it has been below for LLM_IDLE_TIMEOUT"
         " seconds in all; 0: it may trickle. Until providers say more, an event counts as one token, keep-alives as"
         " none.",
+    )
+    llm_hedge: bool = Field(
+        default=False,
+        description="true: when a node is late with its first token, a second one in another quota domain is asked too,"
+        " and the first answer counts. Only for requests that change nothing, within the budget of retries.",
+    )
+    llm_hedge_quantile: _Share = Field(
+        default=0.95,
+        description="When a node is late: the share of its answers that come sooner, 0.5 to 0.999. Used with"
+        " LLM_HEDGE.",
     )
     llm_stream_rescue: _Rescue = Field(
         default="off",

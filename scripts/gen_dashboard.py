@@ -276,6 +276,13 @@ ROWS: dict[str, list[Panel]] = {
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
         ),
         Panel(
+            "Hedges",
+            "Nodes that were late, and what came of asking another one.",
+            "reqps",
+            {rate("phase1_hedges_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
             "Broken streams",
             "Streams that broke after their first content: by the upstream, or by our clocks (idle, floor).",
             "reqps",

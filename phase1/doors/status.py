@@ -69,6 +69,7 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "breaker_transitions": dict(tally.transitions),
         "rejections": dict(tally.rejections),
         "broken_streams": dict(tally.broken_streams),
+        "hedges": dict(tally.hedges),
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,

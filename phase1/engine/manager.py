@@ -152,6 +152,7 @@ class Manager:
             events=self.events,
             rng=self._rng,
             clock=self.clock,
+            hedge_quantile=settings.llm_hedge_quantile if settings.llm_hedge else None,
         )
 
     def build_node(self, spec: NodeSpec) -> Node:

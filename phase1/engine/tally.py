@@ -21,6 +21,7 @@ from phase1.events import (
     CallFinished,
     Event,
     FellBack,
+    Hedged,
     LegacyFinished,
     LoopStalled,
     NodeChanged,
@@ -45,6 +46,7 @@ _SITES = 50
 _SOON = 1.0
 """Seconds until the watching thread tells of a stall that is over."""
 _SERIES = 1000
+_ATTEMPTS: Final[dict[bool | str, str]] = {False: "primary", True: "retry", "hedge": "hedge"}
 _NOBODYS_FAULT: Final = frozenset(
     {Kind.OK, Kind.CANCELLED, Kind.CALLER_ERROR, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER}
 )
@@ -128,6 +130,7 @@ class Tally:
         self.transitions: Counter[str] = Counter()
         self.node_alarms: Counter[str] = Counter()
         self.broken_streams: Counter[str] = Counter()
+        self.hedges: Counter[str] = Counter()
         self.blocking_sites: Counter[str] = Counter()
         self.stalled_seconds: Counter[str] = Counter()
         self.legacy: Counter[str] = Counter()
@@ -156,7 +159,7 @@ class Tally:
         self.token_count = 0
         self._blocked_at: dict[str, float] = {}
         self._models: set[str] = set()
-        self._attempts: dict[tuple[str, bool, str], _Attempts] = {}
+        self._attempts: dict[tuple[str, bool | str, str], _Attempts] = {}
         self._series: dict[tuple[str | int | None, ...], _Series] = {}
         self._take: dict[type, Callable[[Any], None]] = {
             Routed: self._routed,
@@ -169,6 +172,7 @@ class Tally:
             LoopStalled: self._stalled,
             StageFinished: self._stage,
             StreamBroken: self._broken,
+            Hedged: self._hedged,
             BreakerChanged: self._breaker,
             NodeChanged: self._node,
         }
@@ -189,7 +193,7 @@ class Tally:
 
     def _attempt(self, event: AttemptFinished) -> None:
         kind, seconds = event.kind, event.seconds
-        key = (event.node, event.retry, kind)
+        key = (event.node, "hedge" if event.hedge else event.retry, kind)
         series = self._attempts.get(key)
         if series is None:
             series = self._attempts[key] = self._attempts_of(event)
@@ -209,11 +213,9 @@ class Tally:
 
     @property
     def attempts(self) -> dict[tuple[str, str, str], int]:
-        """By node, `primary` or `retry`, and outcome."""
+        """By node; `primary`, `retry` or `hedge`; and outcome."""
         counted = dict(self._attempts)
-        return {
-            (node, "retry" if retry else "primary", kind): each.count for (node, retry, kind), each in counted.items()
-        }
+        return {(node, _ATTEMPTS[way], kind): each.count for (node, way, kind), each in counted.items()}
 
     def _call(self, event: CallFinished) -> None:
         kind, seconds, queued = event.kind, event.seconds, event.queue_seconds
@@ -313,6 +315,9 @@ class Tally:
         histogram = self.stages.get(event.stage)
         if histogram is not None:
             histogram.observe(event.seconds)
+
+    def _hedged(self, event: Hedged) -> None:
+        self.hedges[event.result] += 1
 
     def _broken(self, event: StreamBroken) -> None:
         self.broken_streams[event.reason] += 1

@@ -30,6 +30,7 @@ _COUNTED: Final = (
     "breaker_transitions",
     "rejections",
     "broken_streams",
+    "hedges",
 )
 _ADDED: Final = (
     "in_flight",

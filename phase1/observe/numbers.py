@@ -35,6 +35,7 @@ _ROUTES: Final = [
 ]
 _OF_ATTEMPTS: Final = [kind.value for kind in Kind if kind not in {Kind.REFUSED, Kind.STALL, Kind.BROKEN_AFTER_TOKEN}]
 _OF_FALLBACKS: Final = [kind.value for kind in Kind if judge(kind).fallback is not Fallback.NEVER]
+_WAYS: Final = ("primary", "retry", "hedge")
 _REFUSALS: Final = ("CircuitOpen", "NoNode", "PoolClosed", "QueueFull", "QueueTimeout")
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
@@ -57,11 +58,12 @@ def numbers_of(manager: LLMManager) -> Numbers:
 def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     tally = manager.tally
     _fill(numbers, "phase1_route", dict.fromkeys(_ROUTES, 0) | dict(tally.routes))
-    known = {(node, kind, outcome): 0 for node in nodes for kind in ("primary", "retry") for outcome in _OF_ATTEMPTS}
+    known = {(node, kind, outcome): 0 for node in nodes for kind in _WAYS for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
+    _fill_words(numbers, "phase1_hedges", ("won", "lost", "no_node", "no_budget"), tally.hedges)
     _fill_words(numbers, "phase1_streams_broken", ("upstream", "idle", "floor"), tally.broken_streams)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
     transitions = dict.fromkeys((str(state) for state in BreakerState), 0) | dict(tally.transitions)

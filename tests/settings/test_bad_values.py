@@ -53,6 +53,7 @@ TODAY = "not available in this version; allowed:"
         ("LLM_FIRST_TOKEN_TIMEOUT=0", "must be more than 0"),
         ("LLM_IDLE_TIMEOUT=0", "must be more than 0"),
         ("LLM_STREAM_FLOOR=-1", "must be at least 0"),
+        ("LLM_HEDGE_QUANTILE=95", "must be between 0.5 and 0.999"),
         ("LLM_STREAM_FLOOR=inf", "must be a number, at least 0"),
         ("POOL_CLEANUP_INTERVAL=0", "must be more than 0"),
         ("LLM_HEALTH_CHECK_INTERVAL=0", "must be more than 0"),

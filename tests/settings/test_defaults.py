@@ -26,6 +26,8 @@ SPECIFIED = {
     "LLM_FIRST_TOKEN_TIMEOUT": 30.0,
     "LLM_IDLE_TIMEOUT": 20.0,
     "LLM_STREAM_FLOOR": 0.0,
+    "LLM_HEDGE": False,
+    "LLM_HEDGE_QUANTILE": 0.95,
     "LLM_STREAM_RESCUE": "off",
     "LLM_POOL_DEBUG": False,
     "LOG_LEVEL": "INFO",
