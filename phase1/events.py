@@ -18,6 +18,7 @@ __all__ = [
     "BlockingCall",
     "BreakerChanged",
     "CallFinished",
+    "CallerLeft",
     "Event",
     "Events",
     "FellBack",
@@ -146,6 +147,13 @@ class Hedged:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerLeft:
+    """The app's own client has gone: so many calls that waited on its behalf were cancelled."""
+
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class StreamBroken:
     """A stream broke after its first content. `reason`: `upstream`, or the clock of ours that ended it."""
 
@@ -176,6 +184,7 @@ Event = (
     Routed
     | AttemptFinished
     | CallFinished
+    | CallerLeft
     | Rejected
     | FellBack
     | Hedged

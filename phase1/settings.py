@@ -197,6 +197,11 @@ class Settings(BaseSettings):
         " seconds in all; 0: it may trickle. Until providers say more, an event counts as one token, keep-alives as"
         " none.",
     )
+    llm_cancel_on_disconnect: bool = Field(
+        default=True,
+        description="true: when the client of an app request goes away, the call that it waits for is cancelled, and so"
+        " is the endpoint at that line. false: the answer is waited for all the same.",
+    )
     llm_hedge: bool = Field(
         default=False,
         description="true: when a node is late with its first token, a second one in another quota domain is asked too,"

@@ -276,6 +276,12 @@ ROWS: dict[str, list[Panel]] = {
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
         ),
         Panel(
+            "Abandoned calls",
+            "Upstream calls that were cancelled because the app's own client had gone.",
+            "reqps",
+            {rate("phase1_abandoned_calls_total"): "abandoned"},
+        ),
+        Panel(
             "Hedges",
             "Nodes that were late, and what came of asking another one.",
             "reqps",

@@ -70,6 +70,7 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "rejections": dict(tally.rejections),
         "broken_streams": dict(tally.broken_streams),
         "hedges": dict(tally.hedges),
+        "abandoned": tally.abandoned,
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
+    from phase1.doors.departing import Departing
     from phase1.doors.manager import LLMManager
     from phase1.policy.selection import Selection
 
@@ -32,7 +33,18 @@ class Unit:
     loop of our own. `patience`: seconds that a thread waits for that loop to begin a call.
     """
 
-    __slots__ = ("_key", "_key_of", "_selection", "began", "fell_back", "loop", "manager", "patience", "stages")
+    __slots__ = (
+        "_key",
+        "_key_of",
+        "_selection",
+        "began",
+        "departure",
+        "fell_back",
+        "loop",
+        "manager",
+        "patience",
+        "stages",
+    )
 
     def __init__(
         self,
@@ -51,6 +63,8 @@ class Unit:
         self.began = time.perf_counter()
         self.stages: dict[str, float] = {}
         """Seconds by stage (`doors.stages`)."""
+        self.departure: Departing | None = None
+        """Who watches the client of the app request, where there is one."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
 

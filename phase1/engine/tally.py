@@ -18,6 +18,7 @@ from phase1.events import (
     AttemptFinished,
     BlockingCall,
     BreakerChanged,
+    CallerLeft,
     CallFinished,
     Event,
     FellBack,
@@ -131,6 +132,8 @@ class Tally:
         self.node_alarms: Counter[str] = Counter()
         self.broken_streams: Counter[str] = Counter()
         self.hedges: Counter[str] = Counter()
+        self.abandoned = 0
+        """Calls whose app request had lost its client."""
         self.blocking_sites: Counter[str] = Counter()
         self.stalled_seconds: Counter[str] = Counter()
         self.legacy: Counter[str] = Counter()
@@ -173,6 +176,7 @@ class Tally:
             StageFinished: self._stage,
             StreamBroken: self._broken,
             Hedged: self._hedged,
+            CallerLeft: self._left,
             BreakerChanged: self._breaker,
             NodeChanged: self._node,
         }
@@ -315,6 +319,9 @@ class Tally:
         histogram = self.stages.get(event.stage)
         if histogram is not None:
             histogram.observe(event.seconds)
+
+    def _left(self, event: CallerLeft) -> None:
+        self.abandoned += event.calls
 
     def _hedged(self, event: Hedged) -> None:
         self.hedges[event.result] += 1

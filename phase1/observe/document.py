@@ -39,6 +39,7 @@ _ADDED: Final = (
     "legacy_in_flight",
     "retry_budget_exhausted",
     "observer_failures",
+    "abandoned",
     "tokens",
     "finished",
     "failed",

@@ -84,6 +84,7 @@ FAMILIES: Final = (
         "Streams that broke after their first content: by the upstream, or by our clocks idle and floor",
         ("reason",),
     ),
+    Family("phase1_abandoned_calls", "counter", "Upstream calls cancelled because the app's own client had gone"),
     Family(
         "phase1_hedges",
         "counter",

@@ -68,6 +68,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
     transitions = dict.fromkeys((str(state) for state in BreakerState), 0) | dict(tally.transitions)
     _fill(numbers, "phase1_breaker_transitions", {("pool", to): count for to, count in transitions.items()})
+    numbers["phase1_abandoned_calls"][()] = float(tally.abandoned)
     numbers["phase1_observer_failures"][()] = float(manager.events.failures)
 
 
