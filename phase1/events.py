@@ -17,6 +17,7 @@ __all__ = [
     "AttemptFinished",
     "BlockingCall",
     "BreakerChanged",
+    "CacheAsked",
     "CallFinished",
     "CallerLeft",
     "Event",
@@ -147,6 +148,17 @@ class Hedged:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheAsked:
+    """A call was looked up. `result`: `hit`, `shared` (with one under way), `miss`, `bypass`, `error` (of the store).
+
+    `seconds` until its answer.
+    """
+
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallerLeft:
     """The app's own client has gone: so many calls that waited on its behalf were cancelled."""
 
@@ -194,6 +206,7 @@ Event = (
     | StageFinished
     | StreamBroken
     | BreakerChanged
+    | CacheAsked
     | NodeChanged
 )
 

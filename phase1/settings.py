@@ -75,7 +75,6 @@ _OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 _NOT_YET: Final[Mapping[str, tuple[object, ...]]] = {
     "llm_stream_rescue": ("off",),
     "llm_auto_rollout": (False,),
-    "llm_state_url": ("memory:",),
 }
 """Settings whose feature this version lacks, with the values that are true today. The feature deletes its line."""
 
@@ -130,6 +129,7 @@ _Access: TypeAlias = Annotated[Literal["auto", "off"], BeforeValidator(lower)]
 _OffloadBackend: TypeAlias = Annotated[Literal["memory", "redis", "celery"], BeforeValidator(lower)]
 _OnDisconnect: TypeAlias = Annotated[Literal["continue", "cancel"], BeforeValidator(lower)]
 _OffloadFallback: TypeAlias = Annotated[Literal["off", "memory"], BeforeValidator(lower)]
+_CacheScope: TypeAlias = Annotated[Literal["user", "app"], BeforeValidator(lower)]
 _CacheSeconds: TypeAlias = Annotated[int, Field(ge=0, le=600)]
 _Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(log_level)]
 
@@ -201,6 +201,31 @@ class Settings(BaseSettings):
         default=True,
         description="true: when the client of an app request goes away, the call that it waits for is cancelled, and so"
         " is the endpoint at that line. false: the answer is waited for all the same.",
+    )
+    llm_cache_seconds: _NotNegative = Field(
+        default=0.0,
+        description="Seconds for which an answer is kept for the same request; 0: none is. In memory, or in the Redis"
+        " of LLM_STATE_URL (extra cache), which then holds answers. Streams are never kept.",
+    )
+    llm_single_flight: bool = Field(
+        default=False, description="true: callers who ask the same at the same time share one upstream call."
+    )
+    llm_cache_scope: _CacheScope = Field(
+        default="user",
+        description="Who shares answers: user (each user by himself; those that nobody can tell apart, together) or app"
+        " (everybody).",
+    )
+    llm_cache_nondeterministic: bool = Field(
+        default=False,
+        description="true: also requests whose answers differ from call to call are answered from the cache. false:"
+        " only embeddings, moderations, and temperature 0.",
+    )
+    llm_cache_max_bytes: _Count = Field(
+        default=64 * 1024 * 1024,
+        description="Bytes of answers that one process keeps in memory; one answer may have a sixteenth of it.",
+    )
+    llm_cache_max_entries: _Count = Field(
+        default=10_000, description="Answers that one process keeps in memory; 1 or more."
     )
     llm_hedge: bool = Field(
         default=False,

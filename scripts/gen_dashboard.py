@@ -276,6 +276,13 @@ ROWS: dict[str, list[Panel]] = {
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
         ),
         Panel(
+            "Cache",
+            "Calls that were looked up in the cache of answers, by what was found.",
+            "reqps",
+            {rate("phase1_cache_lookups_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
             "Abandoned calls",
             "Upstream calls that were cancelled because the app's own client had gone.",
             "reqps",

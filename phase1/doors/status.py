@@ -46,6 +46,7 @@ def status(manager: LLMManager) -> dict[str, object]:
         "breaker": _breaker(manager),
         "pool": _pool(manager),
         "nodes": _nodes(manager),
+        "cache": manager.repeats.store.describe() if manager.repeats is not None else None,
         "metrics": metrics(manager),
         "settings": manager.settings.describe(),
     }
@@ -71,6 +72,7 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "broken_streams": dict(tally.broken_streams),
         "hedges": dict(tally.hedges),
         "abandoned": tally.abandoned,
+        "cache": dict(tally.cache),
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,

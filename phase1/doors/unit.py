@@ -38,6 +38,7 @@ class Unit:
         "_key_of",
         "_selection",
         "began",
+        "cache",
         "departure",
         "fell_back",
         "loop",
@@ -65,6 +66,8 @@ class Unit:
         """Seconds by stage (`doors.stages`)."""
         self.departure: Departing | None = None
         """Who watches the client of the app request, where there is one."""
+        self.cache: str | None = None
+        """What the cache had for the last call: `hit`, `shared`, `miss` or `bypass`; `None` = nobody has looked."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
 

@@ -18,6 +18,7 @@ from phase1.events import (
     AttemptFinished,
     BlockingCall,
     BreakerChanged,
+    CacheAsked,
     CallerLeft,
     CallFinished,
     Event,
@@ -132,6 +133,7 @@ class Tally:
         self.node_alarms: Counter[str] = Counter()
         self.broken_streams: Counter[str] = Counter()
         self.hedges: Counter[str] = Counter()
+        self.cache: Counter[str] = Counter()
         self.abandoned = 0
         """Calls whose app request had lost its client."""
         self.blocking_sites: Counter[str] = Counter()
@@ -177,6 +179,7 @@ class Tally:
             StreamBroken: self._broken,
             Hedged: self._hedged,
             CallerLeft: self._left,
+            CacheAsked: self._cached,
             BreakerChanged: self._breaker,
             NodeChanged: self._node,
         }
@@ -319,6 +322,9 @@ class Tally:
         histogram = self.stages.get(event.stage)
         if histogram is not None:
             histogram.observe(event.seconds)
+
+    def _cached(self, event: CacheAsked) -> None:
+        self.cache[event.result] += 1
 
     def _left(self, event: CallerLeft) -> None:
         self.abandoned += event.calls

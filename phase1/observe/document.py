@@ -31,6 +31,7 @@ _COUNTED: Final = (
     "rejections",
     "broken_streams",
     "hedges",
+    "cache",
 )
 _ADDED: Final = (
     "in_flight",

@@ -84,6 +84,7 @@ FAMILIES: Final = (
         "Streams that broke after their first content: by the upstream, or by our clocks idle and floor",
         ("reason",),
     ),
+    Family("phase1_cache_lookups", "counter", "Calls that were looked up in the cache of answers", ("result",)),
     Family("phase1_abandoned_calls", "counter", "Upstream calls cancelled because the app's own client had gone"),
     Family(
         "phase1_hedges",

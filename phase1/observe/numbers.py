@@ -63,6 +63,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
+    _fill_words(numbers, "phase1_cache_lookups", ("hit", "shared", "miss", "bypass", "error"), tally.cache)
     _fill_words(numbers, "phase1_hedges", ("won", "lost", "no_node", "no_budget"), tally.hedges)
     _fill_words(numbers, "phase1_streams_broken", ("upstream", "idle", "floor"), tally.broken_streams)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)

@@ -53,6 +53,9 @@ TODAY = "not available in this version; allowed:"
         ("LLM_FIRST_TOKEN_TIMEOUT=0", "must be more than 0"),
         ("LLM_IDLE_TIMEOUT=0", "must be more than 0"),
         ("LLM_STREAM_FLOOR=-1", "must be at least 0"),
+        ("LLM_CACHE_SECONDS=-1", "must be at least 0"),
+        ("LLM_CACHE_SCOPE=tenant", "must be one of user, app"),
+        ("LLM_CACHE_MAX_BYTES=0", "must be at least 1"),
         ("LLM_HEDGE_QUANTILE=95", "must be between 0.5 and 0.999"),
         ("LLM_STREAM_FLOOR=inf", "must be a number, at least 0"),
         ("POOL_CLEANUP_INTERVAL=0", "must be more than 0"),
@@ -73,8 +76,7 @@ TODAY = "not available in this version; allowed:"
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
-        ("LLM_STATE_URL=file:///run/phase1", f"{TODAY} memory:"),
-        ("LLM_STATE_URL=redis://cache", f"{TODAY} memory:"),
+        ("LLM_STATE_URL=http://cache", STATE_URL),
         ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=0", "must be more than 0"),
     ],
 )
@@ -101,7 +103,7 @@ def test_the_error_names_variable_value_and_what_is_allowed(
         ("OPENAI_BASE_URL", "ftp://me:hush@host/v1?key=hush#hush", f"OPENAI_BASE_URL=ftp://host/v1: {HTTP_URL}"),
         ("OPENAI_BASE_URL", "https://me:hush@ho\tst/v1", f"OPENAI_BASE_URL=******: {HTTP_URL}"),
         ("REDIS_URL", "http://:hush@cache:1/0", f"REDIS_URL=http://cache:1/0: {REDIS_URL}"),
-        ("LLM_STATE_URL", "redis://:hush@cache", f"LLM_STATE_URL=redis://cache: {TODAY} memory:"),
+        ("LLM_STATE_URL", "http://:hush@cache", f"LLM_STATE_URL=http://cache: {STATE_URL}"),
     ],
 )
 def test_secrets_are_not_repeated(
