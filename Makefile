@@ -1,6 +1,8 @@
 # Every target makes its own environment first (scripts/setup.sh); nothing needs to be installed beforehand but Python.
-# Variables: ARGS="..." is passed on; PYTHON=... and UV=... choose the interpreter and uv (UV= means pip).
+# Variables: ARGS="..." is passed on; PYTHON=... and UV=... choose the interpreter and uv (UV= means pip),
+# WORKERS=... how many processes test (auto: one per core).
 
+WORKERS ?= auto
 bin := .venv/bin
 python := $(bin)/python
 
@@ -20,7 +22,7 @@ demo: setup ## legacy app against pooled app, side by side (ARGS=--serve leaves 
 	@$(bin)/phase1 demo $(ARGS)
 
 test: setup services ## all tests, and branch coverage of policy and engine
-	$(python) -m pytest --cov --cov-report=term $(ARGS)
+	$(python) -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
 chaos: setup services ## offload while workers, web processes and Redis are killed: no token lost, none doubled
 	$(python) -m pytest -m chaos $(ARGS)
@@ -31,11 +33,11 @@ without_sdk := benchmarks cli lab observe offload patchkit policy settings
 test-openai1: ## the tests of everything that touches the SDK, against the newest openai 1.x; also test-openai2
 test-openai1 test-openai2: test-%: services
 	@scripts/setup.sh $*
-	.venv-$*/bin/python -m pytest $(without_sdk:%=--ignore=tests/%) $(ARGS)
+	.venv-$*/bin/python -m pytest -n $(WORKERS) $(without_sdk:%=--ignore=tests/%) $(ARGS)
 
 test-openai3: services ## all tests against the newest openai 3.x
 	@scripts/setup.sh openai3
-	.venv-openai3/bin/python -m pytest $(ARGS)
+	.venv-openai3/bin/python -m pytest -n $(WORKERS) $(ARGS)
 
 lint: setup ## ruff, mypy and the import contracts
 	$(bin)/ruff check

@@ -150,7 +150,7 @@ RESPONSES: Final = _pretty(
         "truncation": "disabled",
         "usage": {
             "input_tokens": 187,
-            "input_tokens_details": {"cached_tokens": 0},
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
             "output_tokens": 152,
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": 339,

@@ -23,6 +23,7 @@ from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
+from phase1.doors.slices import slices_here
 from phase1.doors.stages import tell_stages
 from phase1.doors.unit import current_unit
 from phase1.exceptions import ConfigurationError
@@ -126,6 +127,9 @@ class Phase1Middleware:
     async def _run(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
         token = current_unit.set(context.unit)
         try:
+            if self.manager.switches.enabled:
+                context.unit.slices = slices_here()
+                await context.unit.slices.next()
             if context.unit.unblocks:
                 give_portals_to_children(asyncio.get_running_loop())
                 await in_portal(self.app(scope, receive, send))

@@ -115,6 +115,8 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 def close_with_loop(manager: Manager) -> None:
     """Have its connections on the running loop closed with the loop, if nobody has closed them before."""
+    if manager.bindings.ends_with_loop:
+        return
     with contextlib.suppress(PoolClosed):  # the call itself is told
         binding = manager.bindings.current()
         if not binding.ends_with_loop:

@@ -31,13 +31,13 @@ class Departing(Protocol):
 
 
 async def send_for_caller(manager: Manager, call: Call, turn: Turn) -> Answer:
-    """`manager.send`, until there is an answer or its beginning, or the app's client has gone."""
+    """`turn.send`, until there is an answer or its beginning, or the app's client has gone."""
     unit = current_unit.get()
     departure = None if unit is None else unit.departure
     if departure is None or departure.loop is not asyncio.get_running_loop():
-        return await manager.send(call, key=turn.key, share=turn.share)
+        return await turn.send(manager, call)
     task = departure.begin()
     try:
-        return await manager.send(call, key=turn.key, share=turn.share)
+        return await turn.send(manager, call)
     finally:
         departure.end(task)

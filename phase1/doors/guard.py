@@ -84,7 +84,7 @@ class PoolGuard:
                 raise failure
 
     def __enter__(self) -> Self:
-        turn = Turn(self._unit.key, self._unit.selection.share)
+        turn = Turn(self._unit.key, self._unit.selection.share, self._unit.slices)
         self._tokens = (taking_turn.set(turn), reporting.set(self._outcomes))
         return self
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import httpx2 as httpx
 
     from phase1.doors.bridge import Bridge
+    from phase1.doors.slices import Slices
     from phase1.engine.manager import Manager
 
 __all__ = [
@@ -62,12 +63,20 @@ _HTTPX_TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
 _TIMEOUTS = frozenset({Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.TIMEOUT})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Turn:
-    """Whose call it is: the key that waits in the queue, and its place in the breaker's ramp."""
+    """Whose call it is: the key that waits in the queue, its place in the breaker's ramp, its slices of the loop."""
 
     key: str | None = None
     share: float = 0.0
+    slices: Slices | None = None
+
+    async def send(self, manager: Manager, call: Call) -> Answer:
+        """Ask `manager`; return when it is one's turn to go on."""
+        answer = await manager.send(call, key=self.key, share=self.share)
+        if self.slices is not None:
+            await self.slices.next()
+        return answer
 
 
 taking_turn: ContextVar[Turn] = ContextVar("phase1_turn", default=Turn())  # noqa: B039 - frozen

@@ -18,6 +18,7 @@ from phase1.events import LegacyFinished
 if TYPE_CHECKING:
     from phase1.doors.departing import Departing
     from phase1.doors.manager import LLMManager
+    from phase1.doors.slices import Slices
     from phase1.policy.selection import Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
@@ -44,6 +45,7 @@ class Unit:
         "loop",
         "manager",
         "patience",
+        "slices",
         "stages",
     )
 
@@ -68,6 +70,8 @@ class Unit:
         """Who watches the client of the app request, where there is one."""
         self.cache: str | None = None
         """What the cache had for the last call: `hit`, `shared`, `miss` or `bypass`; `None` = nobody has looked."""
+        self.slices: Slices | None = None
+        """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
 

@@ -17,17 +17,20 @@ from dataclasses import dataclass
 from pydantic_core import from_json, to_json
 
 from phase1.engine.call import Call, StreamSource
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.paced import BelowFloor, Paced, Source
 from phase1.engine.sse import BROKEN_EVENT, EventSplitter, Progress, StreamReader
 from phase1.engine.transport import Broken, Fields, NeverSent, Transport, TransportError, WireRequest, WireResponse
 from phase1.engine.watch import Watched
-from phase1.policy.classify import Kind, Outcome, outcome_of_error, outcome_of_status, retry_after_seconds
+from phase1.policy.classify import Kind, Outcome, answered, outcome_of_error, outcome_of_status, retry_after_seconds
 from phase1.policy.floor import Floor
 
 __all__ = ["Attempt", "Clocks", "try_once"]
 
 _MAX_HELD_EVENTS = 64
 _SUCCESS = range(200, 300)
+_ENDS = b'}]"'
+"""What the last byte of a JSON text is, where nothing follows it."""
 _OF_AN_OBJECT = frozenset({"object", "id", "choices", "data", "output"})
 _STATUS_IN_BAND = {Kind.RATE_LIMIT: 429, Kind.NODE_REFUSED: 403, Kind.SERVER_ERROR: 500}
 
@@ -48,7 +51,7 @@ class Clocks:
     floor: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What one attempt came to: an HTTP answer with `body` or `stream`, or a failure below HTTP with `error`."""
 
@@ -67,22 +70,24 @@ async def try_once(
     *,
     clocks: Clocks,
     expires_at: float,
+    deadlines: Deadlines,
     watched: Watched | None = None,
 ) -> Attempt:
     """Make one attempt. `expires_at` is in the loop's time. Never raises, except when cancelled.
 
     `watched` gets the attempt's clock: whoever watches may let it run out, and that is silence too.
     """
-    loop = asyncio.get_running_loop()
-    first_token_at = loop.time() + clocks.first_token if call.streams else math.inf
-    ends_at = min(expires_at, first_token_at)
-    opened: list[WireResponse] = []
+    ends_at = expires_at
+    if call.streams:
+        ends_at = min(expires_at, asyncio.get_running_loop().time() + clocks.first_token)
+    response: WireResponse | None = None
+    scope = asyncio.timeout(None)
     try:
-        async with asyncio.timeout_at(None if ends_at == math.inf else ends_at) as scope:
+        async with scope:
+            deadlines.begin(scope, ends_at)
             if watched is not None:
                 watched.scope = scope
             response = await transport.send(request)
-            opened.append(response)
             attempt = await _receive(response, clocks, skims=call.parsed)
     except TimeoutError as exc:
         kind = Kind.FIRST_TOKEN_TIMEOUT if (scope.when() or math.inf) < expires_at else Kind.TIMEOUT
@@ -94,23 +99,28 @@ async def try_once(
     except Exception as exc:  # noqa: BLE001 - a bug of ours must still free the slot and reach legacy
         attempt = Attempt(Outcome(Kind.BUG), error=exc)
     except BaseException:
-        await _close(*opened)
+        if response is not None:
+            await _close(response)
         raise
-    if attempt.stream is None:
-        await _close(*opened)
+    finally:
+        deadlines.end(scope, ends_at)
+    if response is not None and attempt.stream is None:
+        await _close(response)
     return attempt
 
 
-async def _close(*responses: WireResponse) -> None:
-    for response in responses:
-        with contextlib.suppress(Exception):  # what it has answered is no worse for that
-            await response.aclose()
+async def _close(response: WireResponse) -> None:
+    with contextlib.suppress(Exception):  # what it has answered is no worse for that
+        await response.aclose()
 
 
 async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> Attempt:
-    content_type = (response.headers.get("content-type") or "").partition(";")[0].strip().lower()
     if response.status not in _SUCCESS:
         return await _receive_error(response)
+    content_type = response.headers.get("content-type") or ""
+    if content_type == "application/json":  # mostly
+        return await _receive_json(response)
+    content_type = content_type.partition(";")[0].strip().lower()
     if content_type == "text/event-stream":
         return await _receive_stream(response, _EventSource(response, skims=skims), clocks)
     if content_type == "application/json" or content_type.endswith("+json"):
@@ -147,14 +157,12 @@ def _code_and_type(error: Mapping[str, object]) -> tuple[str | None, str | None]
 
 async def _receive_json(response: WireResponse) -> Attempt:
     body = await response.read()
-    if body and body.rstrip()[-1:] not in {b"}", b"]", b'"'} and not _is_json(body):
+    if body and body[-1] not in _ENDS and body.rstrip()[-1:] not in {b"}", b"]", b'"'} and not _is_json(body):
         return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("the JSON answer is cut off"))
     if b'"error"' in body and (error := _error_instead(body)) is not None:
         code, type_ = _code_and_type(error)
         return _answer_in_band(response, outcome_of_error(code=code, type_=type_), error)
-    return Attempt(
-        Outcome(Kind.OK, status=response.status), status=response.status, headers=response.headers, body=body
-    )
+    return Attempt(answered(response.status), response.status, response.headers, body)
 
 
 def _error_instead(body: bytes) -> Mapping[str, object] | None:
@@ -229,7 +237,7 @@ class _EventSource:
         try:
             while events := await self._arrived():
                 if self._hold(events):
-                    return self.said or Outcome(Kind.OK, status=self.response.status)
+                    return self.said or answered(self.response.status)
         except ValueError:
             return Outcome(Kind.TRUNCATED, status=self.response.status)
         return Outcome(Kind.EMPTY, status=self.response.status)
@@ -272,7 +280,7 @@ class _EventSource:
             code, type_ = _code_and_type(self.error)
             return outcome_of_error(code=code, type_=type_)
         whole = self._reader.progress is Progress.FINISHED
-        return Outcome(Kind.OK, status=self.response.status) if whole else None
+        return answered(self.response.status) if whole else None
 
     @property
     def error(self) -> Mapping[str, object] | None:
@@ -299,7 +307,7 @@ class _OpaqueSource:
         """Read the first chunk."""
         first = await anext(self._bytes, b"")
         self.held.append(first)
-        return Outcome(Kind.OK, status=self.response.status)
+        return answered(self.response.status)
 
     async def more(self) -> list[bytes]:
         """The next chunk; empty at the end."""
@@ -309,7 +317,7 @@ class _OpaqueSource:
 
     def final(self) -> Outcome:
         """A whole body."""
-        return Outcome(Kind.OK, status=self.response.status)
+        return answered(self.response.status)
 
 
 class _LiveStream:
@@ -326,6 +334,11 @@ class _LiveStream:
     def outcome(self) -> Outcome:
         """What it came to; of a stream that was left early, what the answer had said by then."""
         return self._outcome or self._source.said or Outcome(Kind.CANCELLED)
+
+    @property
+    def begun(self) -> list[bytes]:
+        """The first events."""
+        return self._source.held
 
     @property
     def ended(self) -> bool:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakSet
 
 from phase1.engine.admission import Admission
 from phase1.engine.caretaker import Caretaker
@@ -54,24 +55,31 @@ class Binding:
 
 
 class Bindings:
-    """The bindings of all loops. `build` makes one; it must not await: a hundred first requests get the same one."""
+    """The bindings of all loops. `build` makes one; it must not await: a hundred first requests get the same one.
 
-    __slots__ = ("_build", "_by_loop", "_pid")
+    A forked child has none: the sockets are its parent's, it leaves them alone.
+    """
+
+    __slots__ = ("__weakref__", "_build", "_by_loop")
 
     def __init__(self, build: Callable[[], Binding]) -> None:
         self._build = build
         self._by_loop: dict[asyncio.AbstractEventLoop, Binding] = {}
-        self._pid = os.getpid()
+        _bindings.add(self)
 
     def current(self) -> Binding:
         """The running loop's binding, made when there is none. Raises `PoolClosed` after `aclose` on this loop."""
         loop = asyncio.get_running_loop()
-        binding = self._by_loop.get(loop)
-        if binding is None or self._pid != os.getpid():
-            binding = self._bind(loop)
+        binding = self._by_loop.get(loop) or self._bind(loop)
         if binding.closed:
             raise PoolClosed("the pool is closed; `await manager.start()` opens it again")
         return binding
+
+    @property
+    def ends_with_loop(self) -> bool:
+        """Whether there is a binding to the running loop that is closed together with it."""
+        binding = self._by_loop.get(asyncio.get_running_loop())
+        return binding is not None and binding.ends_with_loop
 
     def peek(self) -> Binding | None:
         """An open binding if there is one: of the running loop first, else any (for reading numbers)."""
@@ -103,9 +111,6 @@ class Bindings:
         self._forget_dead_loops()
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> Binding:
-        if self._pid != os.getpid():  # forked: the sockets are the parent's, leave them alone
-            self._by_loop.clear()
-            self._pid = os.getpid()
         self._forget_dead_loops()
         binding = self._by_loop[loop] = self._build()
         return binding
@@ -114,3 +119,19 @@ class Bindings:
         for loop in tuple(self._by_loop):  # other threads bind their loops meanwhile
             if loop.is_closed():
                 self._by_loop.pop(loop, None)
+
+    def forget(self) -> None:
+        """Let go of all bindings as they are: nothing is closed."""
+        self._by_loop.clear()
+
+
+_bindings: WeakSet[Bindings] = WeakSet()
+
+
+def in_forked_child() -> None:
+    """Every manager begins anew."""
+    for bindings in tuple(_bindings):
+        bindings.forget()
+
+
+os.register_at_fork(after_in_child=in_forked_child)  # asking for the process id in each call would cost 2 µs

@@ -66,7 +66,7 @@ class Hedging:
         `flight` is the caller's to give back unless another one is returned in its place. Raises only cancellation.
         """
         call = progress.call
-        if progress.attempts > 1 or question_of(call.method, call.path, call.body) is None:
+        if progress.attempts > 1 or progress.refers or question_of(call.method, call.path, call.body) is None:
             return flight, await self._attempt(flight, progress)
         delay = self._delays.after(_kind(flight, progress)) if self._max_attempts > 1 else None
         if delay is None:

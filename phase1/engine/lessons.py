@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import inf
 
 from phase1.engine.attempt import Attempt
 from phase1.engine.node import Client, Node
@@ -26,6 +27,8 @@ __all__ = ["Flight", "Lessons"]
 
 _LOST = frozenset({Kind.RATE_LIMIT, Kind.FIRST_TOKEN_TIMEOUT, Kind.STALL, Kind.SERVER_ERROR, Kind.TIMEOUT})
 """What says that the upstream had too much to do."""
+_LONGEST_REST = 660.0
+"""Seconds: no rest, ejection or quarantine that follows a failure lasts longer."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,10 +70,19 @@ class Lessons:
         self._clock = clock
         self._rng = rng
         self.on_capacity: Callable[[], None] = _nothing
+        self.calm_at = 0.0
+        """By when nothing keeps any node from being asked, on the clock."""
+
+    def changed(self) -> None:
+        """Somebody has drained, revived or resized a node."""
+        self.calm_at = inf if any(node.drained for node in self.nodes) else self._clock() + _LONGEST_REST
+        self.on_capacity()
 
     def checked(self, node: Node, *, healthy: bool) -> None:
         """The active check has come back: a failure counts like that of a call, a success for nothing."""
         now = self._clock()
+        if not healthy:
+            self._troubled(now)
         if not healthy and (reason := node.ejection.end(Verdict.FAILURE, now)) is not None:
             self._move(node, reason, now)
 
@@ -80,15 +92,19 @@ class Lessons:
 
     def stream_ended(self, flight: Flight, outcome: Outcome) -> None:
         """A stream whose start looked well has come to its end, in one way or another."""
-        verdict = judge(outcome.kind).node
+        verdict, now = judge(outcome.kind).node, self._clock()
+        if outcome.kind is not Kind.OK:
+            self._troubled(now)
         if verdict is Verdict.SUCCESS:
             self._whole(flight.node)
-        self._count(flight, verdict, outcome, self._clock())
+        self._count(flight, verdict, outcome, now)
 
     def attempt_ended(self, flight: Flight, attempt: Attempt) -> None:
         """There is an answer, the start of one, or a failure."""
         outcome, node, now = attempt.outcome, flight.node, self._clock()
         judgement = judge(outcome.kind)
+        if outcome.kind is not Kind.OK:
+            self._troubled(now)
         flight.quota.learn(attempt.headers.get, now)
         if judgement.node_off:
             self._refused(flight, outcome, now)
@@ -105,6 +121,9 @@ class Lessons:
         if outcome.kind is Kind.CONNECT:
             flight.quota.give_back(tokens=flight.booked)
         self._count(flight, self._verdict(flight, judgement.node, outcome, now), outcome, now)
+
+    def _troubled(self, now: float) -> None:
+        self.calm_at = max(self.calm_at, now + _LONGEST_REST)
 
     def _verdict(self, flight: Flight, verdict: Verdict | None, outcome: Outcome, now: float) -> Verdict | None:
         waited = now - flight.started

@@ -45,6 +45,10 @@ class Progress:
     waits: int = 0
     repeats: int = 0
     estimated: float = 0.0
+    refers: bool = False
+    """Whether it may be about something that one account has."""
+    searches: bool = False
+    """Whether it names something of which nobody knows where it is."""
     trail: list[AttemptFinished] = field(default_factory=list)
 
     @property

@@ -18,7 +18,9 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
+from phase1.engine.belongings import Belongings
 from phase1.engine.call import Call
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.hedge import Hedging
 from phase1.engine.lessons import Flight, Lessons
 from phase1.engine.node import Node
@@ -29,6 +31,7 @@ from phase1.engine.transport import Fields
 from phase1.engine.watch import Watch
 from phase1.events import AttemptFinished, Events
 from phase1.policy.balancer import Balancer, balancer_of
+from phase1.policy.belongings import concerns, not_here
 from phase1.policy.budget import RetryBudget
 from phase1.policy.classify import Kind, Outcome, judge
 from phase1.policy.failover import Move, Situation, backoff, costs_budget, next_move
@@ -80,6 +83,8 @@ class Pool:
         self.nodes = tuple(nodes)
         self.quotas = Quotas(clock=clock)
         self.watch = Watch(clocks.first_token, clock=clock)
+        self.deadlines = Deadlines()
+        self.belongings = Belongings(nodes)
         self.retries = Retries(self)
         self._picker = Picker(
             nodes, balancer=balancer or balancer_of("least_busy", rng=rng), quotas=self.quotas, clock=clock, rng=rng
@@ -141,7 +146,7 @@ class Pool:
 
     def changed(self) -> None:
         """Somebody has drained, revived or resized a node."""
-        self._lessons.on_capacity()
+        self._lessons.changed()
 
     def renew(self, nodes: Sequence[Node]) -> None:
         """Work with other nodes from now on; calls under way go on where they are."""
@@ -149,6 +154,7 @@ class Pool:
         self._retired = left | (set(self.nodes) - set(nodes))
         self.nodes = self._lessons.nodes = tuple(nodes)
         self._picker.renew(nodes)
+        self.belongings.renew(nodes)
         self.changed()
 
     def cooling_for(self, node: Node) -> float:
@@ -193,7 +199,11 @@ class Pool:
 
     def _progress(self, call: Call, expires_at: float, key: str | None) -> Progress:
         model = call.model or model_of(call.body)
-        return Progress(call, expires_at, key, model, self._picker.route(model))
+        progress = Progress(call, expires_at, key, model, self._picker.route(model))
+        if self.belongings.several and concerns(call.path, call.body):
+            progress.refers = True
+            progress.tiers, progress.searches = self.belongings.tiers(call, progress.tiers)
+        return progress
 
     def _begin(self, node: Node, quota: QuotaDomain, progress: Progress) -> Flight:
         now = self._clock()
@@ -204,12 +214,13 @@ class Pool:
 
     async def _try(self, flight: Flight, progress: Progress) -> Attempt:
         call, node = progress.call, flight.node
-        skipped = self._why_skipped(node, progress) if len(self.nodes) > 1 else ""
+        watched, skipped = None, ""
+        if len(self.nodes) > 1:
+            if progress.asked or flight.started < self._lessons.calm_at:
+                skipped = self._why_skipped(node, progress)
+            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         progress.asked.add(node)
         began, retry = time.perf_counter(), progress.attempts > 1 and not flight.hedge
-        watched = None
-        if len(self.nodes) > 1:
-            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         try:
             attempt = await try_once(
                 flight.client.transport,
@@ -217,6 +228,7 @@ class Pool:
                 call,
                 clocks=self._clocks,
                 expires_at=progress.expires_at,
+                deadlines=self.deadlines,
                 watched=watched,
             )
         finally:
@@ -229,6 +241,8 @@ class Pool:
                 attempt = replace(attempt, outcome=replace(attempt.outcome, kind=Kind.CALLER_ERROR))
         self._lessons.attempt_ended(flight, attempt)
         outcome = attempt.outcome
+        if progress.refers and outcome.kind is Kind.OK:
+            self.belongings.note(call, node, attempt)
         request_id = None if outcome.kind is Kind.OK else _request_id(attempt)
         seconds = time.perf_counter() - began
         finished = AttemptFinished(  # by position: names would cost twice the time
@@ -290,6 +304,9 @@ class Pool:
         if outcome.kind is Kind.NODE_REFUSED and flight.key != node.spec.api_key:
             progress.asked.discard(node)  # it has another key by now
         tier = progress.tier_of(node)
+        if progress.searches and not_here(outcome.status, outcome.code):
+            progress.asked.update(tier)  # the same account knows no more under another address
+            return Move.SIBLING if self._has_usable(progress.nodes(), progress) else Move.STOP
         lower = self._has_usable(_others(progress, tier), progress)
         return next_move(
             Situation(

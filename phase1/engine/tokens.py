@@ -32,7 +32,8 @@ def model_of(body: bytes) -> str:
 
 def estimate(body: bytes) -> float:
     """Tokens that a request will use."""
-    match = _BOUND.search(body)
+    start = body.find(b'"max_')
+    match = _BOUND.search(body, start) if start >= 0 else None
     return len(body) / _BYTES_PER_TOKEN + (int(match[1]) if match else _USUAL_ANSWER)
 
 
@@ -60,6 +61,11 @@ class MeteredStream:
                 self._on_usage(tokens)
                 told = True
             yield batch
+
+    @property
+    def begun(self) -> list[bytes]:
+        """The stream's."""
+        return self._source.begun
 
     @property
     def ended(self) -> bool:

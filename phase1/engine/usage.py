@@ -13,7 +13,7 @@ __all__ = ["Flow", "tokens_in"]
 _NEAR = 4096
 """Bytes at either end of a body."""
 _USUAL = re.compile(
-    rb'"usage":\s?\{"(?:prompt|input)_tokens":\s?(\d{1,12}),\s?"(?:completion|output)_tokens":\s?(\d{1,12})'
+    rb'"usage":\s*\{\s*"(?:prompt|input)_tokens":\s*(\d{1,12}),\s*"(?:completion|output)_tokens":\s*(\d{1,12})'
 )
 _INPUT = re.compile(rb'"(?:prompt|input)_tokens"\s*:\s*(\d{1,12})')
 _OUTPUT = re.compile(rb'"(?:completion|output)_tokens"\s*:\s*(\d{1,12})')

@@ -58,7 +58,7 @@ class Writer:
         self._size = 0
         self._unconfirmed: deque[Append] = deque()
         self._confirmed: deque[Append] = deque(maxlen=_RING)
-        self._full = False
+        self._full = self._too_long = False
         self._over: asyncio.Future[Code] | None = None
         self.ended: End | None = None
         """How it ended, as the journal has it: an answer that did not fit has not been completed."""
@@ -83,7 +83,12 @@ class Writer:
         self._flusher.dirty(self, now=True)
 
     async def end(self, data: str) -> Code:
-        """The last frame. Returns when the journal has it (`OK`), or will never take it."""
+        """The last frame. Returns when the journal has it (`OK`), or will never take it.
+
+        Of an answer that turned out too long in the very moment of its end, it says so.
+        """
+        if self._too_long:
+            data = TOO_LARGE
         end = str(frames.decode(data)["end"])
         self._gather()
         self._number(data, end)
@@ -153,7 +158,7 @@ class Writer:
         ends = [append for append in self._unconfirmed if append.end]
         self._unconfirmed = deque(append._replace(seq=refused, data=TOO_LARGE, end=End.INCOMPLETE) for append in ends)
         self._seq = refused - 1 + len(ends)
-        self._full = True
+        self._full = self._too_long = True
         self._stop("too_large")
 
     def give_up(self, code: Code | None) -> None:

@@ -96,11 +96,15 @@ class PoolBreaker:
     def admits(self, share: float = 0.0) -> bool:
         """Whether `acquire(share)` would give a permit now. Takes nothing."""
         if self._mode is BreakerMode.AUTOMATIC:
-            return self._rules.wait(share, self._clock()) is None
+            phase = self._rules.phase
+            return phase.state is BreakerState.ACTIVE or self._rules.wait(share, self._clock()) is None
         return self._mode is not BreakerMode.FORCED_OFF
 
     def acquire(self, share: float = 0.0) -> Permit | Rejection:
         """A permit, or when to come back. `share`: the sticky position, 0 … 1; a ramp admits `share < ramp`."""
+        phase = self._rules.phase
+        if phase.state is BreakerState.ACTIVE and self._mode is BreakerMode.AUTOMATIC and not self._rules.untold:
+            return Permit(self._take_back, phase.generation, lease=None, counted=True)  # time changes nothing here
         with self._lock:
             answer = self._answer(share, self._settle())
         self._tell()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from typing import Final
 
 from phase1.policy.codes import kind_in_band, kind_of_code, kind_of_type
@@ -30,6 +31,7 @@ __all__ = [
     "Kind",
     "Outcome",
     "Verdict",
+    "answered",
     "judge",
     "judge_after_content",
     "outcome_of_error",
@@ -87,6 +89,12 @@ _STATUSES: Final[dict[int, Kind]] = {
     429: Kind.RATE_LIMIT,
 }
 _CLASSES: Final[dict[int, Kind]] = {2: Kind.OK, 4: Kind.CALLER_ERROR}
+
+
+@cache
+def answered(status: int) -> Outcome:
+    """A whole answer with this status of success: always the same object."""
+    return Outcome(Kind.OK, status)
 
 
 def outcome_of_status(

@@ -19,6 +19,8 @@ __all__ = ["Limits", "QuotaDomain", "Quotas"]
 
 _MINUTE = 60.0
 _MANY = 1000
+_LOOK_EVERY = 0.05
+_SCARCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Limits:
 class QuotaDomain:
     """One domain's rest and buckets. `now` is a monotonic clock, in seconds."""
 
-    __slots__ = ("_configured_requests", "_configured_tokens", "_pace", "_requests", "_tokens", "cooldown")
+    __slots__ = ("_configured_requests", "_configured_tokens", "_look_at", "_pace", "_requests", "_tokens", "cooldown")
 
     def __init__(self, limits: Limits, *, pace: TokenBucket | None, now: float) -> None:
         self.cooldown = Cooldown()
@@ -42,6 +44,7 @@ class QuotaDomain:
         self._tokens = _per_minute(limits.tpm, now)
         self._configured_requests = limits.rpm is not None
         self._configured_tokens = limits.tpm is not None
+        self._look_at = 0.0
 
     @property
     def counts_tokens(self) -> bool:
@@ -92,11 +95,22 @@ class QuotaDomain:
             self._tokens.give(booked - used)
 
     def learn(self, field: Field, now: float) -> None:
-        """Take limits from an answer's header fields. What is configured is only ever found to be used up further."""
+        """Take limits from an answer's header fields. What is configured is only ever found to be used up further.
+
+        They are looked at twenty times a second, and at every answer when a tenth or less is left: in between our own
+        bookings are counted, and what others have used meanwhile is found out soon enough.
+        """
+        if now < self._look_at:
+            return
+        plenty = False
         if (requests := requests_allowed(field)) is not None:
             self._requests = _learnt(self._requests, requests, now, keep_limit=self._configured_requests)
+            plenty = requests.remaining > requests.limit * _SCARCE
         if (tokens := tokens_allowed(field)) is not None:
             self._tokens = _learnt(self._tokens, tokens, now, keep_limit=self._configured_tokens)
+            plenty = tokens.remaining > tokens.limit * _SCARCE and (requests is None or plenty)
+        if plenty:
+            self._look_at = now + _LOOK_EVERY
 
     def _bookings(self, tokens: float) -> list[tuple[TokenBucket, float]]:
         bookings = []

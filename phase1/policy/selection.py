@@ -58,7 +58,7 @@ class Switches:
     ready: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not to be changed; a frozen one takes three times as long to make
 class Selection:
     """Who answers and why. `share` is what the breaker wants to hear when its permit is acquired."""
 

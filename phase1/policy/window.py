@@ -31,7 +31,9 @@ class SuccessWindow:
 
     def record(self, now: float, *, success: bool) -> None:
         """Count one request that ended at `now`."""
-        self.advance(now)
+        tick = int(now // self._width)
+        if tick > self._tick:
+            self.advance(now)
         slot = self._tick % _SLOTS
         self._requests[slot] += 1
         self.requests += 1

@@ -180,7 +180,7 @@ async def test_without_a_key_it_says_so(env: Callable[..., None]) -> None:
         ([], "must be a list of at least one node"),
         ([{"name": object()}], "pool_configs: Object of type object is not JSON serializable"),
     ],
-    ids=str,
+    ids=["weight", "name twice", "unknown field", "no name", "empty", "no JSON"],
 )
 async def test_bad_configs_are_told(upstream: LLMock, configs: list[dict[str, object]], text: str) -> None:
     """The node is named."""

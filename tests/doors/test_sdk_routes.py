@@ -330,7 +330,7 @@ def _same_body(first: Request, second: Request) -> bool:
 @pytest.mark.parametrize("way", [WAYS[name] for name in ("sdk_async", "sdk_portal")])
 async def test_the_fallback_ends_with_the_deadline(way: Way, new_world: Any) -> None:
     """The client's own way gets what the request's deadline leaves; then it is the SDK's timeout."""
-    limits = {"llm_request_deadline": 0.2, "llm_connect_timeout": 0.1}
+    limits = {"llm_request_deadline": 0.6, "llm_connect_timeout": 0.1}
     async with new_world(**limits) as world, way(world.own.url) as ask, app_request(world.manager):
         world.pool.answers(error(500))
         world.own.answers(Reply(parts=[gate := Gate()]))

@@ -11,6 +11,7 @@ import pytest
 
 from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.call import Call
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.sse import BROKEN_EVENT
 from phase1.engine.transport import Broken, NeverSent
 from phase1.engine.transport.mock import MockResponse
@@ -48,7 +49,12 @@ class Attempted:
         (node,) = self.providers.nodes(loop.time)
         started = loop.time()
         attempt = await try_once(
-            node.clients[0].transport, node.aim(call), call, clocks=CLOCKS, expires_at=started + within
+            node.clients[0].transport,
+            node.aim(call),
+            call,
+            clocks=CLOCKS,
+            expires_at=started + within,
+            deadlines=Deadlines(),
         )
         self.seconds = loop.time() - started
         return attempt

@@ -9,6 +9,7 @@ import pytest
 
 from phase1.engine.attempt import Clocks, try_once
 from phase1.engine.call import AnswerStream
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.sse import BROKEN_EVENT
 from phase1.engine.transport import Broken
 from phase1.events import StreamBroken
@@ -33,7 +34,12 @@ async def read(step: Step, clocks: Clocks = PACED, *, reader: float = 0.0) -> tu
     (node,) = providers.nodes(loop.time)
     began = loop.time()
     attempt = await try_once(
-        node.clients[0].transport, node.aim(STREAMED_CHAT), STREAMED_CHAT, clocks=clocks, expires_at=began + 55.0
+        node.clients[0].transport,
+        node.aim(STREAMED_CHAT),
+        STREAMED_CHAT,
+        clocks=clocks,
+        expires_at=began + 55.0,
+        deadlines=Deadlines(),
     )
     assert attempt.stream is not None
     ends: list[Outcome] = []

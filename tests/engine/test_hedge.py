@@ -37,6 +37,7 @@ from .providers import (
 from .upstream import chat_events
 from .virtual import VirtualLoop
 
+REFERRING = Call("POST", "/responses", body=b'{"model":"m","store":false,"previous_response_id":"resp_1"}')
 IMAGE = Call("POST", "/images/generations", body=b'{"model":"m"}')
 SECOND = after(1.0, whole())
 """What a node does on ordinary days."""
@@ -173,9 +174,10 @@ async def test_stream_that_has_begun_is_not_hedged() -> None:
         ({"quantile": None}, CHAT),
         ({"max_attempts": 1}, CHAT),
         ({}, IMAGE),
+        ({}, REFERRING),
         ({"quota_domain": "one for both"}, CHAT),
     ],
-    ids=["off", "no second attempt", "not repeatable", "same quota domain"],
+    ids=["off", "no second attempt", "not repeatable", "refers to an account", "same quota domain"],
 )
 async def test_left_alone(options: dict[str, object], call: Call) -> None:
     """The late node is waited for."""

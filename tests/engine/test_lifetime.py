@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from phase1.engine import binding
 from phase1.engine.manager import Manager
 from phase1.engine.node import NodeSpec
 from phase1.engine.transport.mock import MockTransport
@@ -251,16 +251,14 @@ async def test_numbers_can_be_read_from_another_thread(make_manager: MakeManager
     assert manager.bindings.peek() is None
 
 
-async def test_forked_worker_leaves_its_parents_connections_alone(
-    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process id: new clients, and the old ones are not closed, for the parent uses them, on all its loops."""
+async def test_forked_worker_leaves_its_parents_connections_alone(make_manager: MakeManager) -> None:
+    """It makes new clients, and the old ones are not closed, for the parent uses them, on all its loops."""
     providers = Providers(a=[whole()])
     manager = make_manager(providers)
     with closing(VirtualLoop()) as parents_other_loop:
         await asyncio.to_thread(parents_other_loop.run_until_complete, manager.send(CHAT))
         await manager.send(CHAT)
-        monkeypatch.setattr(os, "getpid", lambda: -1)
+        binding.in_forked_child()
         await manager.send(CHAT)
         await manager.send(CHAT)
         assert list(manager.bindings._by_loop) == [asyncio.get_running_loop()]

@@ -125,7 +125,7 @@ async def test_error_answer_comes_back_as_it_is(make_manager: MakeManager) -> No
         (never, Kind.FIRST_TOKEN_TIMEOUT),
         (raising(ZeroDivisionError("oops")), Kind.BUG),
     ],
-    ids=str,
+    ids=["no route", "reset", "empty", "malformed", "silence", "bug"],
 )
 async def test_no_answer_at_all_is_an_upstream_error(make_manager: MakeManager, step: Step, kind: Kind) -> None:
     """It names what happened, has the transport's error as its cause, and counts as a failure."""

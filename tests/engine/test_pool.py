@@ -617,6 +617,7 @@ async def test_node_that_is_off_or_drained_is_named_so() -> None:
     bench = Bench(Providers(a=[whole()], b=[whole()], c=[whole()]))
     bench.pool.nodes[0].switch_off()
     bench.pool.nodes[1].drain()
+    bench.pool.changed()
     (attempt,) = (await bench.send()).trail
     assert (attempt.node, attempt.skipped) == ("c", "a=off b=drained")
 
@@ -644,5 +645,6 @@ async def test_node_that_rests_or_is_ejected_is_named_so() -> None:
     bench = Bench(Providers(a=[whole()], b=[whole()], c=[whole()]))
     bench.pool.nodes[0].rest(60.0)
     bench.pool.nodes[1].ejection.until = bench.loop.time() + 60.0
+    bench.pool.changed()
     (attempt,) = (await bench.send()).trail
     assert (attempt.node, attempt.skipped) == ("c", "a=resting b=ejected")

@@ -12,6 +12,7 @@ import pytest
 
 from phase1.engine.attempt import Clocks, try_once
 from phase1.engine.call import AnswerStream
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.transport import Broken
 from phase1.engine.transport.family import httpx
 from phase1.policy.classify import Kind, Outcome
@@ -40,6 +41,7 @@ class Streamed:
             STREAMED_CHAT,
             clocks=Clocks(first_token=30.0, idle=20.0),
             expires_at=inf,
+            deadlines=Deadlines(),
         )
         assert attempt.stream is not None
         return AnswerStream(attempt.stream, self.ends.append)

@@ -67,6 +67,7 @@ def test_usage_of_an_answer(answer: bytes, tokens: int | None) -> None:
 class Source:
     """A stream that is at hand."""
 
+    begun = (b"a",)
     ended = True
     outcome = Outcome(Kind.OK)
     closed = False
@@ -85,6 +86,7 @@ async def test_stream_is_metered_once() -> None:
     told: list[int] = []
     source = Source()
     stream = MeteredStream(source, told.append)
+    assert stream.begun is source.begun
     batches = [b"".join(batch) async for batch in stream.batches()]
     assert batches == [b'a"total_tokens":', b'"total_tokens":3}', b'"total_tokens":4']
     assert (told, stream.ended, stream.outcome) == ([3], True, Outcome(Kind.OK))

@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from phase1.engine.attempt import Clocks, try_once
 from phase1.engine.call import AnswerStream
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.node import Node, NodeSpec
 from phase1.engine.transport import Broken, NeverSent, WireRequest, WireResponse
 from phase1.engine.transport.family import httpx
@@ -314,9 +315,11 @@ async def test_each_fault_has_its_name(transport: HttpxTransport, upstream: Upst
     node = Node(NodeSpec("n", upstream.url, "k"), [transport], client_concurrency=1)
     clocks = Clocks(first_token=0.2, idle=0.2)
     expires_at = asyncio.get_running_loop().time() + BOUND
-    attempt = await try_once(transport, node.aim(STREAMED_CHAT), STREAMED_CHAT, clocks=clocks, expires_at=expires_at)
+    attempt = await try_once(
+        transport, node.aim(STREAMED_CHAT), STREAMED_CHAT, clocks=clocks, expires_at=expires_at, deadlines=Deadlines()
+    )
     assert attempt.outcome.kind is kind
-    again = await try_once(transport, node.aim(CHAT), CHAT, clocks=clocks, expires_at=expires_at)
+    again = await try_once(transport, node.aim(CHAT), CHAT, clocks=clocks, expires_at=expires_at, deadlines=Deadlines())
     assert again.outcome.kind is Kind.OK
 
 
@@ -324,7 +327,9 @@ async def test_connection_refused_is_connect(transport: HttpxTransport, upstream
     """Free of charge, anywhere."""
     node = Node(NodeSpec("n", refusing_url(), "k"), [transport], client_concurrency=1)
     expires_at = asyncio.get_running_loop().time() + BOUND
-    attempt = await try_once(transport, node.aim(CHAT), CHAT, clocks=Clocks(1.0, 1.0), expires_at=expires_at)
+    attempt = await try_once(
+        transport, node.aim(CHAT), CHAT, clocks=Clocks(1.0, 1.0), expires_at=expires_at, deadlines=Deadlines()
+    )
     assert attempt.outcome.kind is Kind.CONNECT
 
 
@@ -338,7 +343,12 @@ async def test_stream_that_breaks_on_the_wire_ends_with_an_error(
     node = Node(NodeSpec("n", upstream.url, "k"), [transport], client_concurrency=1)
     expires_at = asyncio.get_running_loop().time() + BOUND
     attempt = await try_once(
-        transport, node.aim(STREAMED_CHAT), STREAMED_CHAT, clocks=Clocks(BOUND, 0.2), expires_at=expires_at
+        transport,
+        node.aim(STREAMED_CHAT),
+        STREAMED_CHAT,
+        clocks=Clocks(BOUND, 0.2),
+        expires_at=expires_at,
+        deadlines=Deadlines(),
     )
     assert attempt.stream is not None
     ends: list[Outcome] = []

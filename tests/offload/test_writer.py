@@ -221,3 +221,15 @@ async def test_lost_lease_stops_the_work() -> None:
         await bench.journal.claim("t1", 2, "new")
         await held.renew()
     assert stops == ["fenced"]
+
+
+async def test_answer_that_is_too_long_in_the_moment_of_its_end() -> None:
+    """The journal has refused text before its writer has said that this was all."""
+    shaky = Shaky(memory_bench(max_bytes=100))
+    async with flushing(shaky) as (writer, stops):
+        writer.text("x" * 200)
+        await until(lambda: bool(stops))
+        assert await writer.end(END) is Code.OK
+    assert writer.ended is End.INCOMPLETE
+    assert stops == ["too_large"]
+    assert await text_of(shaky.bench) == ""

@@ -122,6 +122,26 @@ def test_limits_are_learnt_from_headers(clock: Clock) -> None:
     assert learning.wait(clock.now) == pytest.approx(1.0)
 
 
+def test_headers_are_looked_at_now_and_then_while_there_is_plenty(clock: Clock) -> None:
+    """Twenty times a second; what is scarce, at every answer."""
+    learning, asked = domain(clock), []
+
+    def answer(remaining: str) -> None:
+        fields = {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": remaining}
+        learning.learn(lambda name: (asked.append(name), fields.get(name))[1], clock.now)
+
+    answer("500")
+    looks = len(asked)
+    answer("400")
+    assert len(asked) == looks
+    clock.now += 0.051
+    answer("60")
+    assert len(asked) == 2 * looks
+    answer("0")
+    assert len(asked) == 3 * looks
+    assert learning.wait(clock.now) == pytest.approx(0.1)
+
+
 def test_learnt_limit_may_change(clock: Clock) -> None:
     """The account was upgraded."""
     learning = domain(clock)

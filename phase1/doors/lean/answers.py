@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "events_of", "model_of", "validated"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
     """One call that goes the short way."""
 

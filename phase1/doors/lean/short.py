@@ -47,7 +47,7 @@ falling_back: ContextVar[PoolGuard | None] = ContextVar("phase1_falling_back", d
 _YES_OR_NO = (True, False, None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Way:
     """Where one call goes: for whom, to which nodes, and who says whether legacy may answer instead."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import openai
 
-from phase1.doors.http import async_response_of, next_batch, sync_response_of
+from phase1.doors.http import async_response_of, sync_response_of, taking_turn
 from phase1.doors.lean.answers import Asked, validated
 from phase1.engine.call import Answer, AnswerStream
 from phase1.engine.sse import BROKEN_EVENT, fields_of
@@ -46,6 +46,7 @@ class _Reading:
         self._source = source
         self._cast_to: Any = asked.resource.chunk
         self._client: Any = asked.client
+        self._slices = taking_turn.get().slices
         self._iterator: Any = self.__stream__()
         self._closed = False
         self._begun = False
@@ -57,6 +58,13 @@ class _Reading:
             raise ValueError("the stream has been read already: relay it instead of iterating over it")
         self._begun = True
         return self._source.batches()
+
+    async def _next_batch(self, batches: AsyncIterator[list[bytes]]) -> list[bytes]:
+        """What has arrived, when it is one's turn to read it; empty at the end."""
+        batch: list[bytes] = await anext(batches, [])
+        if batch and self._slices is not None:
+            await self._slices.next()
+        return batch
 
     if TYPE_CHECKING:
 
@@ -127,7 +135,7 @@ class LeanAsyncStream(_Reading, openai.AsyncStream[Any]):  # type: ignore[overri
         self._begun = True
         batches = self._source.batches()
         try:
-            async for batch in batches:
+            while batch := await self._next_batch(batches):
                 for event in batch:
                     chunk = self._read(event)
                     if chunk is _DONE:
@@ -171,7 +179,7 @@ class LeanStream(_Reading, openai.Stream[Any]):  # type: ignore[override]  # as 
         self._begun = True
         batches = self._source.batches()
         try:
-            while batch := self._bridge.wait(next_batch(batches)):
+            while batch := self._bridge.wait(self._next_batch(batches)):
                 for event in batch:
                     chunk = self._read(event)
                     if chunk is _DONE:

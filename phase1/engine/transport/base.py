@@ -35,7 +35,7 @@ class Broken(TransportError):
     """The connection broke after the request was sent: the upstream may have worked on it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WireRequest:
     """One request to one upstream.
 
