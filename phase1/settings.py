@@ -124,6 +124,8 @@ class LoadBalanceStrategy(StrEnum):
 
 _Percent: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), AfterValidator(in_hundredths)]
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share: TypeAlias = Annotated[float, Field(ge=0.5, le=0.999, allow_inf_nan=False)]
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
@@ -142,6 +144,7 @@ _Access: TypeAlias = Annotated[Literal["auto", "off"], BeforeValidator(lower)]
 _OffloadBackend: TypeAlias = Annotated[Literal["memory", "redis", "celery"], BeforeValidator(lower)]
 _OnDisconnect: TypeAlias = Annotated[Literal["continue", "cancel"], BeforeValidator(lower)]
 _OffloadFallback: TypeAlias = Annotated[Literal["off", "memory"], BeforeValidator(lower)]
+_CacheScope: TypeAlias = Annotated[Literal["user", "app"], BeforeValidator(lower)]
 _CacheSeconds: TypeAlias = Annotated[int, Field(ge=0, le=600)]
 _Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(log_level)]
 
@@ -216,6 +219,52 @@ class Settings(BaseSettings):
         default=30.0, description="Seconds until the first token of an answer; keep-alives do not count."
     )
     llm_idle_timeout: _Positive = Field(default=20.0, description="Seconds of silence inside an answer that has begun.")
+    llm_stream_floor: _NotNegative = Field(
+        default=0.0,
+        description="Tokens per second below which a stream is broken off, once it has been below for LLM_IDLE_TIMEOUT"
+        " seconds in all; 0: it may trickle. Until providers say more, an event counts as one token, keep-alives as"
+        " none.",
+    )
+    llm_cancel_on_disconnect: bool = Field(
+        default=True,
+        description="true: when the client of an app request goes away, the call that it waits for is cancelled, and so"
+        " is the endpoint at that line. false: the answer is waited for all the same.",
+    )
+    llm_cache_seconds: _NotNegative = Field(
+        default=0.0,
+        description="Seconds for which an answer is kept for the same request; 0: none is. In memory, or in the Redis"
+        " of LLM_STATE_URL (extra cache), which then holds answers. Streams are never kept.",
+    )
+    llm_single_flight: bool = Field(
+        default=False, description="true: callers who ask the same at the same time share one upstream call."
+    )
+    llm_cache_scope: _CacheScope = Field(
+        default="user",
+        description="Who shares answers: user (each user by himself; those that nobody can tell apart, together) or app"
+        " (everybody).",
+    )
+    llm_cache_nondeterministic: bool = Field(
+        default=False,
+        description="true: also requests whose answers differ from call to call are answered from the cache. false:"
+        " only embeddings, moderations, and temperature 0.",
+    )
+    llm_cache_max_bytes: _Count = Field(
+        default=64 * 1024 * 1024,
+        description="Bytes of answers that one process keeps in memory; one answer may have a sixteenth of it.",
+    )
+    llm_cache_max_entries: _Count = Field(
+        default=10_000, description="Answers that one process keeps in memory; 1 or more."
+    )
+    llm_hedge: bool = Field(
+        default=False,
+        description="true: when a node is late with its first token, a second one in another quota domain is asked too,"
+        " and the first answer counts. Only for requests that change nothing, within the budget of retries.",
+    )
+    llm_hedge_quantile: _Share = Field(
+        default=0.95,
+        description="When a node is late: the share of its answers that come sooner, 0.5 to 0.999. Used with"
+        " LLM_HEDGE.",
+    )
     llm_stream_rescue: _Rescue = Field(
         default="off",
         description="What happens when a stream breaks after its first token: off (an error event), splice (another"

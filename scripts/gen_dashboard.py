@@ -327,6 +327,33 @@ ROWS: dict[str, list[Panel]] = {
             "reqps",
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
         ),
+        Panel(
+            "Cache",
+            "Calls that were looked up in the cache of answers, by what was found.",
+            "reqps",
+            {rate("phase1_cache_lookups_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Abandoned calls",
+            "Upstream calls that were cancelled because the app's own client had gone.",
+            "reqps",
+            {rate("phase1_abandoned_calls_total"): "abandoned"},
+        ),
+        Panel(
+            "Hedges",
+            "Nodes that were late, and what came of asking another one.",
+            "reqps",
+            {rate("phase1_hedges_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Broken streams",
+            "Streams that broke after their first content: by the upstream, or by our clocks (idle, floor).",
+            "reqps",
+            {rate("phase1_streams_broken_total", "reason"): "{{reason}}"},
+            stacked=True,
+        ),
     ],
     "Process": [
         Panel(

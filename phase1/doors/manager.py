@@ -10,17 +10,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from phase1.doors.legacy import Legacy
 from phase1.doors.unit import Unit
+from phase1.engine.answers import Store
 from phase1.engine.binding import Binding
 from phase1.engine.manager import Manager, TransportFactory
 from phase1.engine.node import NodeSpec
 from phase1.engine.nodes_watch import NodesWatch
 from phase1.exceptions import ConfigurationError
 from phase1.settings import NodeSettings, Settings, pool_requested, strict_start_requested
+from phase1.validation import public_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -63,7 +66,7 @@ class LLMManager(Manager):
         rng: Callable[[], float] = random.random,
     ) -> None:
         settings, nodes, problem = _configure(settings)
-        super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng)
+        super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng, store=_store(settings, nodes))
         self.legacy = Legacy(legacy, self)
         self.tester_headers: Counter[str] = Counter()
         """Signed headers of testers: `accepted`, or what was wrong with them."""
@@ -177,11 +180,31 @@ def _configure(settings: Settings | None) -> tuple[Settings, tuple[NodeSpec, ...
     try:
         settings = settings or Settings.load()
         nodes = _specs(settings) if settings.enable_llm_pool else ()
+        _require_redis(settings, nodes)
     except ConfigurationError as exc:
         if strict:
             raise
         return settings or Settings.model_construct(), (), str(exc)
     return settings, nodes, None
+
+
+def _keeps_in_redis(settings: Settings) -> bool:
+    return settings.llm_cache_seconds > 0 and settings.llm_state_url.startswith(("redis:", "rediss:"))
+
+
+def _require_redis(settings: Settings, nodes: tuple[NodeSpec, ...]) -> None:
+    if nodes and _keeps_in_redis(settings) and find_spec("redis") is None:
+        url = public_url(settings.llm_state_url)
+        raise ConfigurationError(f'LLM_STATE_URL={url}: needs redis-py: pip install "phase1[cache]"')
+
+
+def _store(settings: Settings, nodes: tuple[NodeSpec, ...]) -> Store | None:
+    """Where answers are kept, if that is not this process's memory."""
+    if not nodes or not _keeps_in_redis(settings):
+        return None
+    from phase1.doors.redis_answers import RedisStore  # noqa: PLC0415 - extra `cache`
+
+    return RedisStore(settings.llm_state_url)
 
 
 def _specs(settings: Settings) -> tuple[NodeSpec, ...]:

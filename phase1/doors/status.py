@@ -48,6 +48,7 @@ def status(manager: LLMManager) -> dict[str, object]:
         "breaker": _breaker(manager),
         "pool": _pool(manager),
         "nodes": _nodes(manager),
+        "cache": manager.repeats.store.describe() if manager.repeats is not None else None,
         "metrics": metrics(manager),
         "settings": manager.settings.describe(),
     }
@@ -71,6 +72,10 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "breaker_transitions": dict(tally.transitions),
         "rejections": dict(tally.rejections),
         "tester_headers": dict(manager.tester_headers),
+        "broken_streams": dict(tally.broken_streams),
+        "hedges": dict(tally.hedges),
+        "abandoned": tally.abandoned,
+        "cache": dict(tally.cache),
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,

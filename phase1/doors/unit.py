@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
+    from phase1.doors.departing import Departing
     from phase1.doors.manager import LLMManager
     from phase1.doors.slices import Slices
     from phase1.policy.selection import Route, Selection
@@ -38,6 +39,8 @@ class Unit:
         "_key_of",
         "_selection",
         "began",
+        "cache",
+        "departure",
         "fell_back",
         "loop",
         "manager",
@@ -64,6 +67,10 @@ class Unit:
         self.began = time.perf_counter()
         self.stages: dict[str, float] = {}
         """Seconds by stage (`doors.stages`)."""
+        self.departure: Departing | None = None
+        """Who watches the client of the app request, where there is one."""
+        self.cache: str | None = None
+        """What the cache had for the last call: `hit`, `shared`, `miss` or `bypass`; `None` = nobody has looked."""
         self.slices: Slices | None = None
         """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False

@@ -31,6 +31,9 @@ _COUNTED: Final = (
     "breaker_transitions",
     "rejections",
     "tester_headers",
+    "broken_streams",
+    "hedges",
+    "cache",
 )
 _ADDED: Final = (
     "in_flight",
@@ -39,6 +42,7 @@ _ADDED: Final = (
     "legacy_in_flight",
     "retry_budget_exhausted",
     "observer_failures",
+    "abandoned",
     "tokens",
     "finished",
     "failed",

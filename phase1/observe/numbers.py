@@ -42,6 +42,7 @@ _ROUTES: Final = [
 ]
 _OF_ATTEMPTS: Final = [kind.value for kind in Kind if kind not in {Kind.REFUSED, Kind.STALL, Kind.BROKEN_AFTER_TOKEN}]
 _OF_FALLBACKS: Final = [kind.value for kind in Kind if judge(kind).fallback is not Fallback.NEVER]
+_WAYS: Final = ("primary", "retry", "hedge")
 _REFUSALS: Final = ("CircuitOpen", "NoNode", "PoolClosed", "QueueFull", "QueueTimeout")
 _MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": operator.add, "max": max, "min": min}
 _OF_ROLLOUT: Final = (
@@ -77,15 +78,19 @@ def numbers_of(manager: LLMManager) -> Numbers:
 def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     tally = manager.tally
     _fill(numbers, "phase1_route", dict.fromkeys(_ROUTES, 0) | dict(tally.routes))
-    known = {(node, kind, outcome): 0 for node in nodes for kind in ("primary", "retry") for outcome in _OF_ATTEMPTS}
+    known = {(node, kind, outcome): 0 for node in nodes for kind in _WAYS for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
     _fill_words(numbers, "phase1_tester_headers", _OF_HEADERS, manager.tester_headers)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
+    _fill_words(numbers, "phase1_cache_lookups", ("hit", "shared", "miss", "bypass", "error"), tally.cache)
+    _fill_words(numbers, "phase1_hedges", ("won", "lost", "no_node", "no_budget"), tally.hedges)
+    _fill_words(numbers, "phase1_streams_broken", ("upstream", "idle", "floor"), tally.broken_streams)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
     transitions = dict.fromkeys((str(state) for state in BreakerState), 0) | dict(tally.transitions)
     _fill(numbers, "phase1_breaker_transitions", {("pool", to): count for to, count in transitions.items()})
+    numbers["phase1_abandoned_calls"][()] = float(tally.abandoned)
     numbers["phase1_observer_failures"][()] = float(manager.events.failures)
 
 
