@@ -297,6 +297,17 @@ async def test_bug_in_a_copy_is_said_once(
     assert report["money"]["spent"] > 0
 
 
+async def test_copies_answers_are_not_kept(new_world: Any) -> None:
+    """Nor shared, nor asked for twice: each copy is one call."""
+    extras = {"llm_cache_seconds": 60, "llm_cache_nondeterministic": True, "llm_single_flight": True, "llm_hedge": True}
+    async with new_world(**extras) as world, WAYS["sdk_async"](world.own.url) as ask:
+        for number in range(3):
+            async with app_request(world.manager, key="user"):
+                await ask()
+            await world.counted(number + 1)
+        assert len(world.pool.requests) == 3
+
+
 async def test_money_is_never_overdrawn(new_world: Any) -> None:
     """1,024 tokens are foreseen where nobody knows better: a budget for two such calls sends two at once."""
     gate = Gate()

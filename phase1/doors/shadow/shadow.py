@@ -39,6 +39,15 @@ _log = logging.getLogger("phase1")
 CHAT: Final = "/chat/completions"
 _OUTSIDE: Final = frozenset({Reason.SPLIT, Reason.STALE, Reason.DEFAULT})
 """Legacy's because of the percent. Who is denied, killed or refused has nothing sent to the pool, no copy either."""
+_ALONE: Final = {
+    "llm_queue_size": 0,
+    "auto_scaling": False,
+    "enable_load_balancer": False,
+    "llm_cache_seconds": 0.0,
+    "llm_single_flight": False,
+    "llm_hedge": False,
+}
+"""Settings of the copies' own pool: nobody waits, no answer is kept, nothing is paid for twice."""
 _HEADERS: Final = (("content-type", "application/json"), ("accept", "application/json"))
 
 
@@ -165,9 +174,7 @@ class Shadow:
         manager = self._manager
         specs = tuple(replace(spec, pool_size=1) for spec in manager.nodes)
         if self._twin is None:
-            alone = manager.settings.model_copy(
-                update={"llm_queue_size": 0, "auto_scaling": False, "enable_load_balancer": False}
-            )
+            alone = manager.settings.model_copy(update=_ALONE)
             self._twin = manager.sibling(*specs, settings=alone, events=Events())
         twin = self._twin
         twin.switches = manager.switches
