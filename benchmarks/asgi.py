@@ -20,9 +20,9 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 import phase1
-from benchmarks.bodies import ANSWER, MESSAGES, MODEL
 from benchmarks.clients.base import KEY, WrongAnswer
 from benchmarks.observing import observing
+from phase1.lab.mock.bodies import ANSWER, MESSAGES, MODEL
 
 __all__ = ["overhead"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.clients.base import Client, Opener, Site, Unavailable
-from benchmarks.machine import resident_bytes
+from phase1.lab.machine import resident_bytes
 
 __all__ = ["Load", "Sample", "measure", "measure_memory"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import time
 
-from benchmarks.bodies import ANSWER, MESSAGES, MODEL
 from phase1.doors.manager import LLMManager
 from phase1.engine.usage import tokens_in
 from phase1.events import AttemptFinished, CallFinished, Routed
+from phase1.lab.mock.bodies import ANSWER, MESSAGES, MODEL
 from phase1.observe.monitor import Monitor
 from phase1.policy.kinds import Kind
 from phase1.settings import Settings

@@ -32,7 +32,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.machine import describe, raise_open_files
+from phase1.lab.machine import describe, raise_open_files
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.machine import two_cores
+from phase1.lab.machine import two_cores
 
 __all__ = ["Broken", "Process", "Refused", "start_client", "start_upstream"]
 
@@ -149,7 +149,7 @@ def start_upstream(name: str, options: Mapping[str, float]) -> tuple[Process, st
     cores = two_cores()
     if cores is not None:
         arguments += ["--core", str(cores[1])]
-    process = Process(f"upstream {name}", Path(sys.executable), "benchmarks.upstream", arguments)
+    process = Process(f"upstream {name}", Path(sys.executable), "phase1.lab.mock.fast", arguments)
     try:
         return process, f"http://127.0.0.1:{process.hear()['port']}/v1"
     except BaseException:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.document import SCHEMA, Results
-from benchmarks.machine import describe, versions
 from benchmarks.plan import LEAST_ROUNDS, UPSTREAMS, Plan, Scenario
 from benchmarks.processes import Broken, Process, Refused, start_client, start_upstream
 from benchmarks.rows import Row, python_of, row
+from phase1.lab.machine import describe, versions
 
 __all__ = ["Session", "clients", "run_plan", "upstreams"]
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from benchmarks.machine import describe, versions
 from benchmarks.processes import Broken, Process, start_upstream
+from phase1.lab.machine import describe, versions
 
 __all__ = ["Figure", "Variant", "main"]
 

@@ -22,8 +22,8 @@ from typing import Any, TextIO, cast
 
 from benchmarks.clients.base import Opener, Unavailable
 from benchmarks.load import Load, measure, measure_memory
-from benchmarks.loops import run
-from benchmarks.machine import pin, raise_open_files, versions
+from phase1.lab.loops import run
+from phase1.lab.machine import pin, raise_open_files, versions
 
 __all__ = ["main"]
 

@@ -23,11 +23,8 @@ from phase1.asgi.trial import start_server
 from phase1.chat.replay import open_replay
 from phase1.console.commands import add_to
 from phase1.exceptions import MissingExtraError, Phase1Error
-from phase1.lab.chaos.report import document as chaos_document
-from phase1.lab.chaos.report import text as chaos_text
-from phase1.lab.chaos.run import Plan as ChaosPlan
-from phase1.lab.chaos.run import run_suite
-from phase1.lab.chaos.suites import SUITES
+from phase1.lab.chaos.commands import register as register_chaos
+from phase1.lab.commands import register as register_lab
 from phase1.lab.demo import Plan, demo
 from phase1.lab.offload import offload_demo
 from phase1.lab.render import TerminalStage, console_for, show_result
@@ -42,13 +39,16 @@ phase1 {version}: a pool of LLM endpoints inside your own FastAPI or Starlette a
 
   phase1 demo           see it: a legacy app and the same app with the pool, measured here, in a minute
   phase1 demo --help    how
-  phase1 chaos          see it again, with endpoints that hang, fail and throttle
+  phase1 compare main:app   measure your app with the pool off and on; phase1 stress, phase1 mock: its parts
+  phase1 chaos main:app     break what your app depends on, with the pool off and on: a scorecard
   phase1 run main:app   try it on your app, without an edit; further options are uvicorn's
   phase1 replay --help  save the chat turns that the database did not take
   phase1 doctor .       what blocks the event loop of your app; reads only
   phase1 patch .        the edits that put phase1 into it; phase1 revert takes them out
   phase1 init           write .env.phase1, every setting explained; phase1 env shows what is in effect
   phase1 status         how a running app is; phase1 top is the same, live
+  phase1 kill           every worker to the old client, at once; phase1 unkill takes it back
+  phase1 rollout plan   how the canary grows by itself; phase1 rollout start begins
 
 Then your own app: phase1.install(app, legacy=lambda: llm_client), and ENABLE_LLM_POOL=true. README.md shows the way,
 INTEGRATION.md every step and how to take it back."""
@@ -108,25 +108,6 @@ def run_demo(
 
 
 register_patchkit(app)
-
-
-@app.command("chaos")
-def run_chaos(
-    *,
-    suite: Annotated[str, typer.Option(help=f"Which faults: {', '.join(SUITES)}.")] = "nodes",
-    users: Annotated[int, typer.Option(min=1, max=1000, help="Users at once.")] = 50,
-    seconds: Annotated[float, typer.Option(min=0.5, max=600, help="Seconds of each scenario.")] = 5.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
-    """Let endpoints misbehave, on this machine, while users ask the pool.
-
-    Success of at least 99.9 % of what could be served, no request past its deadline, at most 1.2 requests to endpoints
-    per request, none to a quota that rests, nothing left behind: if not, the exit code is 1.
-    """
-    if suite not in SUITES:
-        typer.echo(f"error: --suite {suite}: must be one of {', '.join(SUITES)}", err=True)
-        raise typer.Exit(2)
-    raise typer.Exit(_run(_chaos(suite, ChaosPlan(users=users, seconds=seconds), as_json=as_json)))
 
 
 @app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -224,14 +205,6 @@ async def _demo(plan: Plan, *, serve: bool, as_json: bool) -> int:
     return 1 if broken_promises(result) else 0
 
 
-async def _chaos(suite: str, plan: ChaosPlan, *, as_json: bool) -> int:
-    stage = TerminalStage(console_for(sys.stderr))
-    outcomes = await run_suite(suite, plan, tell=lambda one: stage.say(f"{one.name}: {one.requests} requests"))
-    result = chaos_document(suite, plan, outcomes)
-    typer.echo(json.dumps(result, indent=2) if as_json else chaos_text(result))
-    return 0 if result["kept"] else 1
-
-
 async def _serve(stage: TerminalStage, url: str) -> None:
     stage.say(f"the pooled app stays up until Ctrl-C; its debug page: {url}")
     with suppress(asyncio.CancelledError):  # Ctrl-C is how this ends
@@ -253,6 +226,9 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return 1
 
 
+register_lab(app, _run)
+
+
 async def _until_told(work: Coroutine[None, None, int]) -> int:
     """Let SIGTERM, and a terminal that is closed, cancel `work` as Ctrl-C does."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -260,3 +236,6 @@ async def _until_told(work: Coroutine[None, None, int]) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, task.cancel)
     return await work
+
+
+register_chaos(app, _run)

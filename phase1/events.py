@@ -111,10 +111,15 @@ class FellBack:
 
 @dataclass(frozen=True, slots=True)
 class LegacyFinished:
-    """A call through the legacy client is over; `error` is the exception's qualified name."""
+    """A call through the legacy client is over; `error` is the exception's qualified name.
+
+    `streamed`: of its answer only the beginning is known, before its first content. `empty`: it said nothing.
+    """
 
     seconds: float
     error: str | None
+    streamed: bool = False
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

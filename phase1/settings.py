@@ -37,18 +37,22 @@ from pydantic_settings import (
 
 from phase1.exceptions import ConfigurationError
 from phase1.nodes import NodeSettings, nodes_from_file, nodes_from_json
+from phase1.policy.targets import digests_of
 from phase1.validation import (
     MASK,
     canary_key,
     credential,
     http_url,
     in_hundredths,
+    key_list,
     log_level,
     lower,
+    price_table,
     public_url,
     reason,
     redis_url,
     shown,
+    state_name,
     state_url,
     token,
 )
@@ -74,7 +78,6 @@ _OPENAI_BASE_URL: Final = "https://api.openai.com/v1"
 
 _NOT_YET: Final[Mapping[str, tuple[object, ...]]] = {
     "llm_stream_rescue": ("off",),
-    "llm_auto_rollout": (False,),
 }
 """Settings whose feature this version lacks, with the values that are true today. The feature deletes its line."""
 
@@ -85,7 +88,16 @@ _PAIRS: Final = (
     ("chat_history_limit_default", "chat_history_limit_max", "at most", operator.le),
 )
 _SECRETS: Final = frozenset(
-    {"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token", "llm_offload_secret"}
+    {
+        "llm_nodes",
+        "openai_api_key",
+        "llm_admin_token",
+        "llm_metrics_token",
+        "llm_offload_secret",
+        "llm_canary_allow",
+        "llm_canary_deny",
+        "llm_canary_secret",
+    }
 )
 _URLS: Final = frozenset({"openai_base_url", "llm_state_url", "redis_url"})
 
@@ -119,9 +131,12 @@ _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
 _HttpUrl: TypeAlias = Annotated[str, AfterValidator(http_url)]
 _StateUrl: TypeAlias = Annotated[str, AfterValidator(state_url)]
+_StateName: TypeAlias = Annotated[str, AfterValidator(state_name)]
 _RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
 _Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
 _Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
+_Keys: TypeAlias = Annotated[SecretStr, AfterValidator(key_list)]
+_Prices: TypeAlias = Annotated[str, AfterValidator(price_table)]
 _Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
 _Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
 _Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
@@ -152,6 +167,19 @@ class Settings(BaseSettings):
         default="auto",
         description="Where the sticky key of a request comes from: auto, header:NAME, cookie:NAME, authorization"
         " (hashed) or module:function. Without a key a request is legacy while the percent is below 100.",
+    )
+    llm_canary_allow: _Keys | None = Field(
+        default=None,
+        description="Keys that always go to the pool, separated by commas: the key itself, or sha256: and the digest of"
+        " it (printf %s KEY | sha256sum). Kill switches and the breaker still win.",
+    )
+    llm_canary_deny: _Keys | None = Field(
+        default=None, description="Keys that never go to the pool, at no percent, written in the same way."
+    )
+    llm_canary_secret: _Token | None = Field(
+        default=None,
+        description="Signs the header X-LLM-Canary, with which a tester asks for a route (phase1 tester-header makes"
+        " one); 16 characters or more. Not set: the header means nothing.",
     )
     force_legacy_llm: bool = Field(
         default=False, description="true: every request goes to the legacy client; the pool stays warm."
@@ -298,7 +326,38 @@ class Settings(BaseSettings):
     )
     llm_auto_rollout: bool = Field(
         default=False,
-        description="true: the guarded rollout may raise and lower the percent by itself.",
+        description="true: the guarded rollout may raise and lower the percent by itself, once phase1 rollout start has"
+        " begun it. false: it does not.",
+    )
+    llm_rollout_file: Path | None = Field(
+        default=None,
+        description="Path of a TOML file with the steps of the rollout. Not set: the weeks of the migration guide, 1,"
+        " 10, 25, 50 and 100 percent; phase1 rollout plan shows them.",
+    )
+    llm_shadow_percent: _Percent = Field(
+        default=0.0,
+        description="Percent of the legacy calls of which a copy goes to the pool too, to be compared, 0 to 100; users"
+        " get legacy's answer. Chat completions that are not streamed. It costs tokens: needs LLM_SHADOW_BUDGET and"
+        " LLM_SHADOW_PRICES.",
+    )
+    llm_shadow_budget: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost per day (UTC) in each worker process, in the currency of"
+        " LLM_SHADOW_PRICES; more than 0. Then there are none until the next day.",
+    )
+    llm_shadow_budget_total: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost from the start of a worker process to its end; more than 0. Not set:"
+        " only LLM_SHADOW_BUDGET counts.",
+    )
+    llm_shadow_prices: _Prices | None = Field(
+        default=None,
+        description="Prices per million tokens, MODEL=INPUT/OUTPUT, separated by commas, * for all other models:"
+        " gpt-4o=2.5/10,*=5/15. A model without a price is not copied.",
+    )
+    llm_shadow_concurrency: _Count = Field(
+        default=4,
+        description="Copies under way at once in each worker process, 1 or more. One more is dropped, none waits.",
     )
     llm_strict_start: bool = Field(
         default=False,
@@ -315,8 +374,13 @@ class Settings(BaseSettings):
     )
     llm_state_url: _StateUrl = Field(
         default="memory:",
-        description="Where several workers agree: memory: (each by itself), file:///path for one host, redis://host for"
-        " several.",
+        description="Where several workers agree on percent, kill switch, breaker and rollout: memory: (each by"
+        " itself), file:///directory for one host, redis://host:6379/0 for several (extra rollout). What is written"
+        " there wins over LLM_CANARY_PERCENT.",
+    )
+    llm_state_name: _StateName = Field(
+        default="phase1",
+        description="Name of the app's state in Redis: apps that share a Redis but no rollout need different ones.",
     )
     llm_admin_token: _Token | None = Field(
         default=None,
@@ -607,11 +671,26 @@ def _reason(name: str, found: ErrorDetails) -> str:
 
 def _contradictions(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
     """What was written and can never hold. A default that does not fit beside a written value just gives way."""
-    return [
+    return [*_on_both_lists(settings), *_unpaid_shadow(settings, written)] + [
         f"{written[name]}: must be {relation} {limit.upper()}={shown(getattr(settings, limit))}"
         for name, limit, relation, fits in _PAIRS
         if name in written and not fits(getattr(settings, name), getattr(settings, limit))
     ]
+
+
+def _on_both_lists(settings: Settings) -> list[str]:
+    allow, deny = settings.llm_canary_allow, settings.llm_canary_deny
+    if allow is None or deny is None:
+        return []
+    both = len(digests_of(allow.get_secret_value()) & digests_of(deny.get_secret_value()))
+    return [f"LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: {both}"] if both else []
+
+
+def _unpaid_shadow(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
+    needed = [name for name in ("llm_shadow_budget", "llm_shadow_prices") if getattr(settings, name) is None]
+    if not settings.llm_shadow_percent or not needed:
+        return []
+    return [f"{written['llm_shadow_percent']}: needs {' and '.join(name.upper() for name in needed)}"]
 
 
 def _plain(value: object) -> str:

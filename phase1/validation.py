@@ -10,6 +10,9 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
+from phase1.policy.purse import prices_of
+from phase1.policy.targets import digests_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,12 +26,15 @@ __all__ = [
     "credential",
     "http_url",
     "in_hundredths",
+    "key_list",
     "log_level",
     "lower",
+    "price_table",
     "public_url",
     "reason",
     "redis_url",
     "shown",
+    "state_name",
     "state_url",
     "token",
 ]
@@ -41,6 +47,7 @@ _HTTP_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # RFC 9110 token: the names 
 _REQUEST_KEY: Final = re.compile(rf"auto|authorization|(?:header|cookie):{_HTTP_NAME}")
 _DOTTED: Final = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _FUNCTION_KEY: Final = re.compile(rf"(?!header:|cookie:){_DOTTED}:{_DOTTED}")
+_STATE_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADER_SAFE: Final = re.compile(r"[!-~]*")
 _LEVEL_SYNONYMS: Final = {"WARN": "WARNING", "FATAL": "CRITICAL"}
 
@@ -83,6 +90,18 @@ def token(value: SecretStr) -> SecretStr:
     return credential(value)
 
 
+def key_list(value: SecretStr) -> SecretStr:
+    """Keys, or their digests, separated by commas."""
+    digests_of(value.get_secret_value())
+    return value
+
+
+def price_table(value: str) -> str:
+    """`gpt-4o=2.5/10,*=5/15`."""
+    prices_of(value)
+    return value
+
+
 def http_url(value: str) -> str:
     """`http(s)://host[:port][/path]`."""
     if _is_url(value, "http", "https"):
@@ -102,6 +121,13 @@ def state_url(value: str) -> str:
     if value == "memory:" or _is_path_url(value, "file") or _is_url(value, "redis", "rediss"):
         return value
     raise ValueError("must be memory:, file:///path or redis://host")
+
+
+def state_name(value: str) -> str:
+    """Part of a key in Redis."""
+    if _STATE_NAME.fullmatch(value):
+        return value
+    raise ValueError("must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
 
 
 def _is_redis(value: str) -> bool:

@@ -20,6 +20,7 @@ DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards" /
 _WIDTH = 24
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _OF = 'job=~"$job", instance=~"$instance"'
+_SAME = 'result="same"'
 _FIRST = 'kind="primary"'
 _CALLS = "gen_ai_client_operation_duration_seconds"
 _WRONG = (
@@ -155,6 +156,13 @@ ROWS: dict[str, list[Panel]] = {
             stacked=True,
         ),
         Panel(
+            "Testers",
+            "Requests with a signed header that asks for a route, by what it came to.",
+            "reqps",
+            {rate("phase1_tester_headers_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
             "Legacy calls",
             "Calls through the legacy client by result.",
             "reqps",
@@ -192,6 +200,50 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel("phase1 itself", "What phase1 adds to a call.", "s", percentiles("phase1_overhead_seconds")),
+    ],
+    "Shadow": [
+        Panel(
+            "Copies",
+            "Legacy calls that were sampled, and those of them that were not compared, by reason.",
+            "reqps",
+            {
+                rate("phase1_shadow_sampled_total"): "sampled",
+                rate("phase1_shadow_dropped_total", "reason"): "dropped: {{reason}}",
+            },
+        ),
+        Panel(
+            "Same answers",
+            "Share of the compared calls in which the pool said the same as legacy: status, finish reason; and the mean"
+            " share of words in common.",
+            "percentunit",
+            {
+                f"{rate('phase1_shadow_compared_total', 'what', _SAME)}"
+                f" / ({rate('phase1_shadow_compared_total', 'what')} > 0)": "{{what}}",
+                mean("phase1_shadow_similarity"): "words in common",
+            },
+        ),
+        Panel(
+            "Compared calls: p50 and p95",
+            "Time of each side.",
+            "s",
+            {
+                quantile(0.5, "phase1_shadow_duration_seconds", "route"): "{{route}} p50",
+                quantile(0.95, "phase1_shadow_duration_seconds", "route"): "{{route}} p95",
+            },
+        ),
+        Panel(
+            "Tokens of compared calls",
+            "As each side has counted them.",
+            "short",
+            {rate("phase1_shadow_tokens_total", "route, type"): "{{route}} {{type}}"},
+        ),
+        Panel(
+            "What copies cost",
+            "Money per hour, in the currency of the prices that were given.",
+            "short",
+            {f"3600 * {rate('phase1_shadow_cost_total')}": "per hour"},
+        ),
+        Panel("Copies under way", "At once, over all workers.", "short", {gauge("phase1_shadow_in_flight"): "copies"}),
     ],
     "Nodes": [
         Panel(
@@ -315,6 +367,36 @@ ROWS: dict[str, list[Panel]] = {
             "Lines of the app that blocked the event loop.",
             "reqps",
             {f"topk(10, {rate('phase1_blocking_calls_total', 'site')})": "{{site}}"},
+        ),
+        Panel(
+            "Rollout",
+            "Evidence for a roll-back (worse) and for a promotion (not worse), by metric, and the log e that decides.",
+            "short",
+            {
+                gauge("phase1_rollout_log_e", "metric, test", how="max"): "{{metric}}: {{test}}",
+                gauge("phase1_rollout_threshold", how="max"): "decides",
+            },
+        ),
+        Panel(
+            "Rollout: phase",
+            "How far it is, whether the kill switch is on, and the workers that lead: one.",
+            "short",
+            {
+                gauge("phase1_rollout_phase", "phase", how="max"): "{{phase}}",
+                gauge("phase1_kill_switch", how="max"): "kill switch",
+                gauge("phase1_rollout_leaders", how="max"): "leaders",
+            },
+        ),
+        Panel(
+            "Shared state",
+            "Its generation as the slowest worker applies it, its age, what cannot be followed, and failed rounds.",
+            "short",
+            {
+                gauge("phase1_state_generation", how="min"): "generation",
+                gauge("phase1_state_age_seconds", how="max"): "age in seconds",
+                gauge("phase1_state_problem", how="max"): "problem",
+                rate("phase1_state_errors_total"): "failed rounds per second",
+            },
         ),
         Panel(
             "Workers and toggle",

@@ -62,6 +62,11 @@ def test_wheel_carries_example_and_patches(wheel: list[str]) -> None:
     assert {"phase1/lab/legacy_main.py", *patches} <= set(wheel)
 
 
+def test_wheel_carries_the_report_s_template(wheel: list[str]) -> None:
+    """`phase1 compare --html` works where only the wheel is."""
+    assert "phase1/lab/report/report.html" in wheel
+
+
 def test_wheel_carries_nothing_else(wheel: list[str]) -> None:
     """Installing phase1 puts one package and its metadata on the path: no `tests`, no `scripts`."""
     assert {name.split("/")[0].split("-")[0] for name in wheel} == {"phase1"}

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from benchmarks.bodies import ANSWER, EMBEDDING_SIZE
+from phase1.lab.mock.bodies import ANSWER, EMBEDDING_SIZE
 
 __all__ = [
     "KEY",

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from functools import cache
 from typing import Any
 
-from benchmarks.bodies import MESSAGES, MODEL, OPTIONS
 from benchmarks.clients.base import KEY, Client, Site, check_text, count_chunks
+from phase1.lab.mock.bodies import MESSAGES, MODEL, OPTIONS
 
 __all__ = ["opened"]
 

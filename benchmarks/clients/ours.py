@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import phase1
-from benchmarks.bodies import MESSAGES, MODEL, OPTIONS
 from benchmarks.clients.base import KEY, Client, Site, Unavailable, WrongAnswer, check_text
 from benchmarks.clients.stock import calls_of
 from phase1.exceptions import ConfigurationError
+from phase1.lab.mock.bodies import MESSAGES, MODEL, OPTIONS
 
 __all__ = ["opened"]
 

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from benchmarks.bodies import CHAT_REQUEST
 from benchmarks.clients.base import KEY, Client, Site, Unavailable, WrongAnswer, check_text
+from phase1.lab.mock.bodies import CHAT_REQUEST
 
 __all__ = ["opened"]
 

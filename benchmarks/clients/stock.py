@@ -9,8 +9,8 @@ from typing import Any
 
 import openai
 
-from benchmarks.bodies import CHAT_REQUEST, EMBEDDINGS_REQUEST, RESPONSES_REQUEST
 from benchmarks.clients.base import KEY, Client, Site, Unavailable, check_embeddings, check_text, count_chunks
+from phase1.lab.mock.bodies import CHAT_REQUEST, EMBEDDINGS_REQUEST, RESPONSES_REQUEST
 
 __all__ = ["calls_of", "opened"]
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.datastructures import Headers, QueryParams
@@ -134,7 +135,8 @@ class Answers:
         """Switches at run time."""
         try:
             wishes = await read_json(asked.headers, asked.receive)
-            return JSONResponse(self._control.apply(wishes, by=_who(asked.scope)))
+            grant = partial(self._control.apply, wishes, by=_who(asked.scope))
+            return JSONResponse(await self._aside(grant) if self._control.waiting & wishes.keys() else grant())
         except Phase1Error as exc:
             return _text(getattr(exc, "status", 400), str(exc))
 

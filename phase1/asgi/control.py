@@ -4,7 +4,9 @@ A wish is a key of the request's JSON object: `{"percent": 25}`, `{"force_legacy
 `{"drain": "node"}`, `{"revive": "node"}`. Another room adds its own with a line in `Control.wishes`: a function that
 checks the value, and returns what to do; that one returns the state before and after.
 
-A change is made in the worker that is asked, lasts until that process ends, is logged and kept for the page.
+A change is made in the worker that is asked, lasts until that process ends, is logged and kept for the page. Where
+workers share a state (`LLM_STATE_URL`) percent and forced legacy are for all of them, and so are rollouts
+(`rollout.wishes`).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
     from phase1.observe.monitor import Monitor
 
-__all__ = ["BadWish", "Change", "Control", "Wish"]
+__all__ = ["BadWish", "Change", "Control", "Wish", "asking"]
 
 _log = logging.getLogger("phase1")
 
@@ -30,6 +33,10 @@ Change = Callable[[], tuple[object, object]]
 """Makes one change; returns what was there before and what is there now."""
 Wish = Callable[["LLMManager", object], Change]
 """Checks one value. Raises `BadWish`; changes nothing."""
+
+
+asking: ContextVar[str] = ContextVar("phase1_asking", default="")
+"""Who wishes what is being granted in this context."""
 
 
 class BadWish(Phase1Error):
@@ -45,12 +52,15 @@ class Control:
         self._manager = manager
         self._monitor = monitor
         self.wishes: dict[str, Wish] = dict(_WISHES)
+        self.waiting: set[str] = set()
+        """Wishes that wait for something when they are granted: not on the event loop."""
 
     def apply(self, wishes: Mapping[str, object], *, by: str) -> dict[str, Any]:
         """All of `wishes`, or none: `BadWish` says why not. `by` is the address that asks."""
         if not wishes:
             raise BadWish(f"nothing is wished for; allowed: {', '.join(self.wishes)}")
         changes = [(name, self._checked(name, value)) for name, value in wishes.items()]
+        asking.set(by)
         made = [self._make(name, change, by) for name, change in changes]
         return {"changes": made, "worker": os.getpid(), "workers": len(self._monitor.document()["workers"])}
 

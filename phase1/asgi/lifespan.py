@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.applications import Starlette
 
 from phase1.asgi.install import install, installed
+from phase1.asgi.middleware import installed_middleware
 
 if TYPE_CHECKING:
     from phase1.asgi.keys import KeySource
@@ -38,6 +39,9 @@ def lifespan(
         already = installed(app)
         manager = already or install(app, legacy, settings, user_key)
         await manager.start()
+        middleware = None if already else installed_middleware(app)
+        if middleware is not None:
+            await middleware.follow()
         try:
             if inner is None:
                 yield None
@@ -45,7 +49,8 @@ def lifespan(
                 async with inner(app) as state:
                     yield state
         finally:
-            if already is None:
+            if middleware is not None:
+                middleware.stop_following()
                 await manager.aclose()
 
     return composed

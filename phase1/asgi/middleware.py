@@ -21,6 +21,7 @@ from phase1.asgi.departure import Departure
 from phase1.asgi.extras import extras_of
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
+from phase1.asgi.testers import testers_of
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
 from phase1.doors.slices import slices_here
@@ -31,10 +32,13 @@ from phase1.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from phase1.rollout.agent import Agent
     from phase1.settings import Settings
 
 __all__ = ["Phase1Middleware", "installed_middleware"]
 
+_FIRST_WORD = 1.5
+"""Seconds that the start of an app waits for the store."""
 _LAST_WORDS = frozenset({"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 
 
@@ -62,11 +66,13 @@ class Phase1Middleware:
         try:
             self.manager = manager or LLMManager(settings, legacy)
             self._key_source = user_key or self._configured_key()
+            self._pages = Pages(self.manager)
+            self._agent = _agent_of(self.manager, self._pages)
         except ConfigurationError as exc:
             self.refusal = exc
         else:
-            self._pages = Pages(self.manager)
             self._extras = extras_of(self.manager.settings)
+            self._testers = testers_of(self.manager.settings, self.manager.tester_headers)
             self._watches = self.manager.settings.llm_cancel_on_disconnect
 
     def _configured_key(self) -> KeySource:
@@ -101,10 +107,14 @@ class Phase1Middleware:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._pages.monitor.watch()
+        if self._agent is not None:
+            self._agent.watch()
         if self._pages.known(scope) and (response := await self._pages.respond(scope, receive)) is not None:
             await response(scope, receive, send)
             return
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
+        if self._testers is not None:
+            context.unit.wanted = self._testers.route_of(scope)
         if self._extras is not None and scope["type"] == "http":
             send = self._extras.around(send, context.unit)
         if self._watches and scope["type"] == "http" and self.manager.switches.enabled:
@@ -144,6 +154,7 @@ class Phase1Middleware:
         async def send_after_closing(message: Message) -> None:
             if message["type"] in _LAST_WORDS:
                 self._pages.monitor.close()
+                self.stop_following()
                 await self.manager.aclose()
             await send(message)
 
@@ -152,7 +163,29 @@ class Phase1Middleware:
         except ConfigurationError as exc:
             await _refuse(exc, scope, receive, send)
         self._pages.monitor.watch()
+        await self.follow()
         await self.app(scope, receive, send_after_closing)
+
+    async def follow(self) -> None:
+        """Follow the state that workers share, if they do; its first word is waited for, a moment."""
+        if self._agent is not None:
+            self._agent.watch()
+            await self._agent.ready(_FIRST_WORD)
+
+    def stop_following(self) -> None:
+        """The worker is about to end."""
+        if self._agent is not None:
+            self._agent.close()
+
+
+def _agent_of(manager: LLMManager, pages: Pages) -> Agent | None:
+    settings = manager.settings
+    shared = settings.llm_state_url != "memory:"
+    if not (manager.switches.enabled and (shared or settings.llm_auto_rollout)):
+        return None
+    from phase1.rollout.layer import attach  # noqa: PLC0415 - only who wants it loads it
+
+    return attach(manager, pages.control)
 
 
 def installed_middleware(app: object) -> Phase1Middleware | None:

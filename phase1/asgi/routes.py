@@ -62,12 +62,13 @@ _BELOW = "/debug/llm-system/requests/"
 class Pages:
     """The pages of one manager, and who watches it for them."""
 
-    __slots__ = ("_answers", "_manager", "monitor")
+    __slots__ = ("_answers", "_manager", "control", "monitor")
 
     def __init__(self, manager: LLMManager, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._manager = manager
         self.monitor = Monitor(manager)
-        self._answers = Answers(manager, self.monitor, Control(manager, self.monitor), clock=clock)
+        self.control = Control(manager, self.monitor)
+        self._answers = Answers(manager, self.monitor, self.control, clock=clock)
 
     def known(self, scope: Scope) -> bool:
         """Whether a request may be for one of them: most are not, and each pays for the question."""

@@ -34,7 +34,7 @@ _log = logging.getLogger("phase1")
 Switch = Literal["use_optimized_chat", "use_optimized_agent"]
 Endpoint = Callable[..., Any]
 
-_OUTSIDE_THE_CANARY = frozenset({Reason.SPLIT, Reason.DEFAULT, Reason.TARGETING_MATCH})
+_OUTSIDE_THE_CANARY = frozenset({Reason.SPLIT, Reason.STALE, Reason.DEFAULT, Reason.TARGETING_MATCH})
 
 
 def optimized(better: Callable[..., Awaitable[object]], *, switch: Switch) -> Callable[[Endpoint], Endpoint]:

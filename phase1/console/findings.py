@@ -29,6 +29,7 @@ def headline(document: dict[str, Any]) -> str:
 def findings(document: dict[str, Any]) -> list[str]:
     """What an operator should look at."""
     found = [document["problem"]] if document["problem"] else []
+    found += _of_rollout(document.get("rollout") or {})
     if document["breaker"]["state"] != "active":
         found.append(f"the breaker is {document['breaker']['state'].replace('_', ' ')}")
     if (site := document.get("loop", {}).get("standing_at")) is not None:
@@ -39,6 +40,13 @@ def findings(document: dict[str, Any]) -> list[str]:
         found.append("no node is up")
     if document["metrics"]["observer_failures"]:
         found.append(f"{document['metrics']['observer_failures']} failures of observers, see the log")
+    return found
+
+
+def _of_rollout(rollout: dict[str, Any]) -> list[str]:
+    found = [rollout["problem"]] if rollout.get("problem") else []
+    if rollout.get("phase") in {"rolled_back", "inconclusive"}:
+        found.append(f"the rollout is {rollout['phase'].replace('_', ' ')}")
     return found
 
 

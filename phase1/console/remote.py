@@ -17,6 +17,7 @@ __all__ = ["DEFAULT_URL", "Remote", "RemoteError"]
 
 DEFAULT_URL: Final = "http://127.0.0.1:8000"
 _PAGE: Final = "/debug/llm-system"
+_CONTROL: Final = "/admin/llm-system/control"
 _TIMEOUT: Final = 10.0
 
 
@@ -57,6 +58,30 @@ class Remote:
                     f"{shown} is not there: phase1 is not in this app, LLM_DEBUG_ACCESS=off, or only local callers may"
                     " see it (no LLM_ADMIN_TOKEN is set there)"
                 )
+            case status:
+                raise RemoteError(f"{shown} answers {status}")
+
+    def control(self, **wishes: object) -> list[dict[str, Any]]:
+        """Switch at run time; returns what was changed. Raises `RemoteError`, in the app's words where it says no."""
+        url = self.url.removesuffix(_PAGE) + _CONTROL
+        shown = public_url(url)
+        try:
+            response = self._http.post(url, json=wishes)
+        except httpx.HTTPError as exc:
+            raise RemoteError(f"nothing answers at {shown} ({type(exc).__name__})") from exc
+        match response.status_code:
+            case 200:
+                changes: list[dict[str, Any]] = response.json()["changes"]
+                return changes
+            case 401:
+                raise RemoteError(f"{shown} asks for a token: set LLM_ADMIN_TOKEN, or give --token")
+            case 404:
+                raise RemoteError(
+                    f"{shown} is not there: phase1 is not in this app, LLM_ADMIN_ACCESS=off, or no LLM_ADMIN_TOKEN is"
+                    " set there"
+                )
+            case 400 | 403 | 409 | 429 | 503:
+                raise RemoteError(f"{shown} says no: {response.text.strip()[:300]}")
             case status:
                 raise RemoteError(f"{shown} answers {status}")
 

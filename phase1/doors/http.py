@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from phase1.engine.manager import Manager
 
 __all__ = [
+    "STREAMS",
     "EngineTransport",
     "Ours",
     "SyncEngineTransport",
@@ -56,7 +57,8 @@ __all__ = [
 _OWN_HEADERS = frozenset(
     {"host", "content-length", "connection", "accept-encoding", "transfer-encoding", "authorization", "api-key"}
 )
-_STREAMS = re.compile(rb'"stream"\s*:\s*true')
+STREAMS = re.compile(rb'"stream"\s*:\s*true')
+"""What the body of a request for a stream holds."""
 _CREDENTIALS = ("authorization", "api-key")
 _SDK_TIMEOUT = {"connect": 5.0, "read": 600, "write": 600, "pool": 600}
 _HTTPX_TIMEOUT = {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
@@ -211,7 +213,7 @@ def to_call(request: httpx.Request, body: bytes, base_path: bytes, *, plain: boo
         credentials=[(name, request.headers[name]) for name in _CREDENTIALS if name in request.headers],
         body=body,
         timeout=asked_timeout(request.extensions.get("timeout"), plain=plain),
-        streams=_is_json(request) and _STREAMS.search(body) is not None,
+        streams=_is_json(request) and STREAMS.search(body) is not None,
     )
 
 

@@ -67,13 +67,16 @@ class Legacy:
         """Ask it for an answer. `inline`: a synchronous client blocks the loop, as it always did."""
         started = time.perf_counter()
         error: str | None = None
+        text: str | None = None
         try:
-            return await self._generate(self._require(), messages, params, inline=inline)
+            text = await self._generate(self._require(), messages, params, inline=inline)
         except BaseException as exc:
             error = f"{type(exc).__module__}.{type(exc).__qualname__}"
             raise
         finally:
-            self._manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
+            finished = LegacyFinished(time.perf_counter() - started, error, empty=error is None and not text)
+            self._manager.events.notify(finished)
+        return text
 
     def generate_blocking(self, messages: Messages, params: Mapping[str, object]) -> str:
         """Ask it from a thread, as the app did. Raises `TypeError` for a client that is asynchronous."""

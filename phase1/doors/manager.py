@@ -6,11 +6,12 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from phase1.doors.legacy import Legacy
@@ -30,10 +31,21 @@ if TYPE_CHECKING:
     from phase1.doors.facade import LLMClient
     from phase1.doors.facade_sdk import FacadeOpenAI
     from phase1.doors.sdk import AsyncOpenAI
+    from phase1.doors.shadow.shadow import Shadow
 
-__all__ = ["LLMManager"]
+__all__ = ["LLMManager", "Rollout"]
 
 _log = logging.getLogger("phase1")
+
+
+class Rollout(Protocol):
+    """What is to be seen of the rollout, which the core does not know."""
+
+    def status(self) -> dict[str, object]:
+        """For the page: no secret."""
+
+    def numbers(self) -> Iterator[tuple[str, tuple[str, ...], float]]:
+        """For the metrics: family, labels, value."""
 
 
 class LLMManager(Manager):
@@ -56,10 +68,20 @@ class LLMManager(Manager):
         settings, nodes, problem = _configure(settings)
         super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng, store=_store(settings, nodes))
         self.legacy = Legacy(legacy, self)
+        self.tester_headers: Counter[str] = Counter()
+        """Signed headers of testers: `accepted`, or what was wrong with them."""
+        self.shadow: Shadow | None = None
+        """Compares the pool's answers with legacy's, if the operator wants it."""
+        if settings.llm_shadow_percent:
+            from phase1.doors.shadow.shadow import shadow_of  # noqa: PLC0415 - imports the SDK
+
+            self.shadow = shadow_of(self, rng)
         if nodes and (paths := settings.node_files()):
             self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":
             _log.setLevel(settings.log_level)
+        self.rollout: Rollout | None = None
+        """Who moves the percent and the kill switch by a state that several workers share; `None` = nobody does."""
         self.problem: str | None = None
         """Why there is no pool although the toggle is on; `None` when there is nothing to complain about."""
         if problem is not None:
@@ -83,6 +105,21 @@ class LLMManager(Manager):
         self.problem = problem
         self.switches = replace(self.switches, ready=False)
         _log.error("%s; the app runs on the legacy client", problem)
+
+    async def start(self) -> None:
+        """Build the pool for the running loop; again after `aclose`. Idempotent."""
+        if self.shadow is not None:
+            self.shadow.reopen()
+        await super().start()
+
+    async def aclose(self, *, drain: float | None = None) -> None:
+        """Admit nobody new, cancel copies, let calls in flight finish, close every connection.
+
+        `drain`: seconds to wait for them; default = the request deadline.
+        """
+        if self.shadow is not None:
+            await self.shadow.aclose()
+        await super().aclose(drain=drain)
 
     @cached_property
     def facade(self) -> FacadeOpenAI:

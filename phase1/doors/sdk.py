@@ -30,6 +30,7 @@ from phase1.doors.lean.learnt import Learnt
 from phase1.doors.lean.resources import AsyncLean, Lean
 from phase1.doors.lean.short import Way, falling_back
 from phase1.doors.offloaded import offload_stream
+from phase1.doors.shadow.watch import watched, watched_blocking
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
 from phase1.doors.unit import Unit, current_unit
@@ -131,6 +132,11 @@ class _Call:
     unit: Unit
     home: Manager | None
 
+    @property
+    def streams(self) -> bool:
+        """Whether the answer is to be a stream."""
+        return bool(cast("partial[Any]", self.request).keywords.get("stream"))
+
     def own_way(self) -> Any:  # noqa: ANN401
         """Send it as the client always did."""
         return self.request(self.client, options=self.options)
@@ -180,13 +186,14 @@ class AsyncDoor(AsyncLean, _Door):
             if call.home is None:
                 return await call.own_way()
             if call.unit.selection.route is Route.LEGACY:
-                with call.unit.legacy_call():
-                    return await call.own_way()
+                seen = watched(call) if call.unit.manager.shadow is not None and not stream else call
+                with call.unit.legacy_call(streamed=call.streams):
+                    return await seen.own_way()
             with (guard := call.guard()):
                 return await _by_view(call, call.home)
         falling_back.set(None)
         async with guard.time_left():
-            with call.unit.legacy_call():
+            with call.unit.legacy_call(streamed=call.streams):
                 return await call.own_way()
 
 
@@ -222,7 +229,8 @@ class SyncDoor(Lean, _Door):
             falling_back.set(None)
             return _own_way_over(bridge, call, guard)
         if call.unit.selection.route is Route.LEGACY:
-            return _own_way_over(bridge, call)
+            seen = call.unit.manager.shadow is not None and not stream
+            return _own_way_over(bridge, watched_blocking(call) if seen else call)
         token = crossing.set(bridge)
         try:
             with (guard := call.guard()):
@@ -235,20 +243,20 @@ class SyncDoor(Lean, _Door):
 def _own_way_over(bridge: Bridge, call: _Call, guard: PoolGuard | None = None) -> Any:  # noqa: ANN401
     """The client's own way: in this thread if it is one, else in one of ours while the task is suspended."""
     if not bridge.portal:
-        with call.unit.legacy_call():
+        with call.unit.legacy_call(streamed=call.streams):
             return call.own_way()
     manager = call.unit.manager
     try:
-        answer = bridge.wait(_timed(run_in_threads(manager, call.own_way), call.unit, guard))
+        answer = bridge.wait(_timed(run_in_threads(manager, call.own_way), call, guard))
     except Refused as exc:
         raise _no_thread(call, exc) from exc
     offload_stream(answer, manager, bridge)
     return answer
 
 
-async def _timed(asking: Coroutine[Any, Any, Any], unit: Unit, guard: PoolGuard | None) -> Any:  # noqa: ANN401
+async def _timed(asking: Coroutine[Any, Any, Any], call: _Call, guard: PoolGuard | None) -> Any:  # noqa: ANN401
     async with guard.time_left() if guard else contextlib.nullcontext():
-        with unit.legacy_call():
+        with call.unit.legacy_call(streamed=call.streams):
             return await asking
 
 

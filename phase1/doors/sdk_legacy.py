@@ -54,7 +54,7 @@ class SdkLegacy:
             error = f"{type(exc).__module__}.{type(exc).__qualname__}"
             raise
         finally:
-            self._manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
+            self._manager.events.notify(LegacyFinished(time.perf_counter() - started, error, stream))
 
     async def _request(self, cast_to: Any, options: Any, *, stream: bool, stream_cls: Any) -> Any:  # noqa: ANN401
         client = self._client

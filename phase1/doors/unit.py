@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from phase1.doors.departing import Departing
     from phase1.doors.manager import LLMManager
     from phase1.doors.slices import Slices
-    from phase1.policy.selection import Selection
+    from phase1.policy.selection import Route, Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
 
@@ -47,6 +47,7 @@ class Unit:
         "patience",
         "slices",
         "stages",
+        "wanted",
     )
 
     def __init__(
@@ -74,6 +75,8 @@ class Unit:
         """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
+        self.wanted: Route | None = None
+        """The route that a tester's signed header asks for."""
 
     @property
     def chosen(self) -> Selection | None:
@@ -97,7 +100,7 @@ class Unit:
     def selection(self) -> Selection:
         """The route and its reason."""
         if self._selection is None:
-            self._selection = self.manager.select(self.key)
+            self._selection = self.manager.select(self.key, wanted=self.wanted)
         return self._selection
 
     @property
@@ -106,7 +109,7 @@ class Unit:
         return self.manager.switches.enabled and self.manager.settings.llm_unblock
 
     @contextmanager
-    def legacy_call(self) -> Iterator[None]:
+    def legacy_call(self, *, streamed: bool = False) -> Iterator[None]:
         """Inside, one call is made the app's own way: tell how it went."""
         started = time.perf_counter()
         error: str | None = None
@@ -116,7 +119,7 @@ class Unit:
             error = f"{type(exc).__module__}.{type(exc).__qualname__}"
             raise
         finally:
-            self.manager.events.notify(LegacyFinished(time.perf_counter() - started, error))
+            self.manager.events.notify(LegacyFinished(time.perf_counter() - started, error, streamed))
 
     def __repr__(self) -> str:
         chosen = f"{self._selection.route} ({self._selection.reason})" if self._selection else "not routed yet"

@@ -28,6 +28,7 @@ from phase1.engine.pool import Pool, PoolResult
 from phase1.engine.repeats import Repeats, Rules
 from phase1.engine.reporting import reporting
 from phase1.engine.tally import Tally
+from phase1.engine.targeting import targets_of
 from phase1.engine.tokens import model_of
 from phase1.engine.transport import Transport
 from phase1.engine.transport.choice import transport_factory
@@ -39,7 +40,7 @@ from phase1.policy.balancer import balancer_of
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
 from phase1.policy.canary import Canary
 from phase1.policy.classify import Kind, Outcome, Verdict, judge
-from phase1.policy.selection import Selection, Switches, select
+from phase1.policy.selection import Route, Selection, Switches, select
 from phase1.settings import LoadBalanceStrategy, Settings
 
 __all__ = ["LEGACY_THREADS", "Manager", "TransportFactory", "reporting"]
@@ -76,6 +77,7 @@ class Manager:
         self.door_clients: dict[str, object] = {}
         """What the doors have made once for this manager, by their own names."""
         self.canary = Canary(settings.llm_canary_percent)
+        self.targets = targets_of(settings)
         self.breaker = PoolBreaker(
             failure_threshold=settings.llm_failure_threshold,
             # A unary answer's first token is its whole body: a probe may take as long as any request.
@@ -221,23 +223,35 @@ class Manager:
         """Whose nodes serve a client with this address and key; `None` = nobody's: leave the client alone."""
         return self.homes.of(base_url, api_key, trusted=trusted)
 
-    def sibling(self, spec: NodeSpec) -> Manager:
+    def sibling(self, *specs: NodeSpec, settings: Settings | None = None, events: Events | None = None) -> Manager:
         """A manager for other nodes of the same app: own breaker and connections, the same switches and events."""
         return Manager(
-            self.settings,
-            (spec,),
+            settings or self.settings,
+            specs,
             transport=self._transport,
             clock=self.clock,
             rng=self._rng,
-            events=self.events,
+            events=events or self.events,
             store=self._store,
         )
 
-    def select(self, key: str | None) -> Selection:
-        """The route for one app request. Ask once per request and keep the answer."""
-        selection = select(switches=self.switches, canary=self.canary, breaker=self.breaker, key=key, rng=self._rng)
+    def select(self, key: str | None, *, wanted: Route | None = None) -> Selection:
+        """The route for one app request. Ask once per request and keep the answer. `wanted`: by a signed header."""
+        selection = self.look(key, wanted=wanted)
         self.events.notify(Routed(selection.route, selection.reason))
         return selection
+
+    def look(self, key: str | None, *, wanted: Route | None = None) -> Selection:
+        """Which way a request of `key` would go now. Nothing is counted."""
+        return select(
+            switches=self.switches,
+            canary=self.canary,
+            breaker=self.breaker,
+            key=key,
+            rng=self._rng,
+            targets=self.targets,
+            wanted=wanted,
+        )
 
     async def start(self) -> None:
         """Build the pool for the running loop; again after `aclose`. Idempotent."""

@@ -18,7 +18,8 @@ import httpx
 
 from phase1.exceptions import MissingExtraError
 from phase1.lab.load import Target
-from phase1.lab.processes import LabError, Server
+from phase1.lab.processes import LabError, Listener, Server
+from phase1.lab.target import Ask
 from phase1.settings import Settings
 
 __all__ = [
@@ -74,7 +75,7 @@ class Upstream:
         return cls(base_url=base_url, api_key=key or _KEY, model=model, mock=False)
 
     @classmethod
-    def mocked(cls, server: Server) -> Upstream:
+    def mocked(cls, server: Listener) -> Upstream:
         """A mock."""
         return cls(base_url=f"{server.url}/v1", api_key=_KEY, mock=True)
 
@@ -112,7 +113,7 @@ class Faults:
 
 def require_libraries(*, mock: bool) -> None:
     """Raise `MissingExtraError` unless the extra `demo` is installed."""
-    wanted = ("fastapi", "uvicorn", "llmock") if mock else ("fastapi", "uvicorn")
+    wanted = ("fastapi", "uvicorn", "aiohttp", *(["llmock"] if mock else []))
     if not all(find_spec(name) for name in wanted):
         raise MissingExtraError("phase1 demo", "demo")
 
@@ -154,17 +155,15 @@ def start_app(
 
 def chat_target(app: Server) -> Target:
     """The example's `/chat`; every user has a token."""
-    return Target(url=f"{app.url}/chat", body={"message": QUESTION}, token=lambda user: f"demo-{user}")
+    ask = Ask(headers=(("authorization", "Bearer demo-{user}"),), body=json.dumps({"message": QUESTION}))
+    return Target(url=app.url + ask.route, ask=ask)
 
 
 def upstream_target(upstream: Upstream) -> Target:
     """The upstream itself, without any app before it."""
-    return Target(
-        url=f"{upstream.base_url}/chat/completions",
-        body={"model": upstream.model, "messages": [{"role": "user", "content": QUESTION}]},
-        token=lambda _: upstream.api_key,
-        local=upstream.mock,
-    )
+    question = {"model": upstream.model, "messages": [{"role": "user", "content": QUESTION}]}
+    ask = Ask(headers=(("authorization", f"Bearer {upstream.api_key}"),), body=json.dumps(question))
+    return Target(url=f"{upstream.base_url}/chat/completions", ask=ask, local=upstream.mock)
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,14 @@
 """How fast does an app answer many users at once?
 
-A closed loop: every user asks, waits for the answer, asks again. A user gives up after `timeout` seconds, as the proxy
-in front of an app does; what would be its 504 is a timeout here, and counts with the seconds that were waited.
+    closed loop   `drive`: every user asks, waits for the answer, asks again
+    open loop     `arrive`: users arrive when they do, whether or not those before them have been answered
+
+In a closed loop a server that stands still also stops the questions: of a second of silence one user sees one slow
+answer, and the percentiles hide it (coordinated omission). In the open loop a request is due at its own time, and its
+seconds count from then, even if we ourselves were late to send it; how late is written down.
+
+A user gives up after `timeout` seconds, as the proxy in front of an app does; what would be its 504 is a timeout here,
+and counts with the seconds that were waited.
 """
 
 from __future__ import annotations
@@ -10,13 +17,29 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 import httpx
 
-__all__ = ["Run", "Sample", "Summary", "Target", "drive", "percentile", "summarize"]
+from phase1.lab.target import Ask
+
+__all__ = [
+    "Caller",
+    "NoAnswerError",
+    "Run",
+    "Sample",
+    "Summary",
+    "Target",
+    "arrive",
+    "drive",
+    "evenly",
+    "join",
+    "percentile",
+    "summarize",
+]
 
 _PAUSE: Final = 0.1
 """Seconds before somebody who could not even connect tries again."""
@@ -24,12 +47,18 @@ _PAUSE: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request as its user saw it. `started` counts from the beginning of the run; no `status` = no answer."""
+    """One request as its user saw it. `started` counts from the beginning of the run; no `status` = no answer.
+
+    `late`: seconds by which the load generator itself sent it after it was due; they are part of `seconds`. `round`:
+    how often its user had asked before.
+    """
 
     started: float
     seconds: float
     status: int | None
     timed_out: bool = False
+    late: float = 0.0
+    round: int = 0
 
     @property
     def answered(self) -> bool:
@@ -54,7 +83,8 @@ class Run:
 class Summary:
     """A run in numbers. Times are seconds, `success` is 0 … 1, `per_second` counts requests that were answered.
 
-    `outcomes`: how many requests had which status, a "timeout", or "no answer".
+    `outcomes`: how many requests had which status, a "timeout", or "no answer". Percentiles are exact: every request is
+    kept, none is put into a bucket.
     """
 
     requests: int
@@ -65,6 +95,8 @@ class Summary:
     mean: float
     p50: float
     p95: float
+    p99: float
+    longest: float
     per_second: float
     seconds: float
     outcomes: dict[str, int]
@@ -72,12 +104,22 @@ class Summary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What is asked, and where: a POST of `body` with the bearer token of the user. `local` = never by a proxy."""
+    """What is asked, and where. `local` = never by a proxy."""
 
     url: str
-    body: Mapping[str, object]
-    token: Callable[[int], str]
+    ask: Ask = field(default_factory=Ask)
     local: bool = True
+
+
+class NoAnswerError(Exception):
+    """The connection did not come about, or broke."""
+
+
+class Caller(Protocol):
+    """Asks on behalf of all users."""
+
+    async def ask(self, user: int) -> int:
+        """Ask as user number `user`: the status, once the whole answer is there. Raises `NoAnswerError`."""
 
 
 async def drive(
@@ -95,14 +137,14 @@ async def drive(
     """
     samples: list[Sample] = []
     begun = time.perf_counter()
-    patient = httpx.Timeout(None)  # the users' own clocks decide
-    async with httpx.AsyncClient(timeout=patient, limits=httpx.Limits(), trust_env=not target.local) as client:
+    async with _calling(target) as caller:
 
         async def be(user: int) -> None:
             await asyncio.sleep(spread * (user - 1) / users)
             asked = 0
             while goes_on(asked):
-                sample = await _ask(client, target, user, timeout=timeout, begun=begun)
+                due = time.perf_counter()
+                sample = await _ask(caller, user, timeout=timeout, begun=begun, due=due, number=asked)
                 samples.append(sample)
                 tell(sample)
                 asked += 1
@@ -115,18 +157,63 @@ async def drive(
         return Run(tuple(samples), time.perf_counter() - begun)
 
 
-async def _ask(client: httpx.AsyncClient, target: Target, user: int, *, timeout: float, begun: float) -> Sample:
-    headers = {"authorization": f"Bearer {target.token(user)}"}
-    started = time.perf_counter()
+async def arrive(
+    target: Target,
+    *,
+    arrivals: Iterable[float],
+    users: int,
+    timeout: float,
+    tell: Callable[[Sample], None] = lambda _: None,
+) -> Run:
+    """Ask `target` at each of `arrivals`, ascending seconds from now, as users 1 … `users` in turns.
+
+    It ends when the last request has ended. Nothing is left out: what is due is sent, however many are in flight.
+    """
+    samples: list[Sample] = []
+    begun = time.perf_counter()
+    async with _calling(target) as caller:
+
+        async def one(number: int, due: float) -> None:
+            asked, user = divmod(number, users)
+            sample = await _ask(caller, user + 1, timeout=timeout, begun=begun, due=due, number=asked)
+            samples.append(sample)
+            tell(sample)
+
+        async with asyncio.TaskGroup() as group:
+            for number, arrival in enumerate(arrivals):
+                due = begun + arrival
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                group.create_task(one(number, due))
+        return Run(tuple(samples), time.perf_counter() - begun)
+
+
+def evenly(rate: float, seconds: float) -> Iterator[float]:
+    """`rate` arrivals per second, for so many seconds."""
+    return (number / rate for number in range(math.ceil(rate * seconds)))
+
+
+def _calling(target: Target) -> AbstractAsyncContextManager[Caller]:
+    from phase1.lab.caller import open_caller  # noqa: PLC0415 - needs the extra
+
+    return open_caller(target.url, target.ask, local=target.local)
+
+
+async def _ask(caller: Caller, user: int, *, timeout: float, begun: float, due: float, number: int) -> Sample:
+    late = time.perf_counter() - due
     status, timed_out = None, False
     try:
-        async with asyncio.timeout(timeout):
-            status = (await client.post(target.url, json=target.body, headers=headers)).status_code
+        async with asyncio.timeout(timeout - late):
+            status = await caller.ask(user)
     except TimeoutError:
         timed_out = True
-    except httpx.HTTPError:
+    except NoAnswerError:
         pass
-    return Sample(started - begun, time.perf_counter() - started, status, timed_out)
+    return Sample(due - begun, time.perf_counter() - due, status, timed_out, late, number)
+
+
+def join(runs: Sequence[Run]) -> Run:
+    """Several runs as one that took as long as all of them."""
+    return Run(tuple(sample for run in runs for sample in run.samples), sum(run.seconds for run in runs))
 
 
 def summarize(run: Run) -> Summary:
@@ -144,6 +231,8 @@ def summarize(run: Run) -> Summary:
         mean=sum(seconds) / requests,
         p50=percentile(seconds, 0.50),
         p95=percentile(seconds, 0.95),
+        p99=percentile(seconds, 0.99),
+        longest=seconds[-1],
         per_second=answered / run.seconds,
         seconds=run.seconds,
         outcomes=dict(Counter(sample.outcome for sample in run.samples)),

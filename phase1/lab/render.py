@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from phase1.lab.figures import HEADINGS, circumstances, rows_of, stress_rows, verdict
 from phase1.lab.load import Sample, Summary
 from phase1.lab.outage import Moment, Outage
 from phase1.lab.result import DemoResult, broken_promises
 
-__all__ = ["TerminalStage", "console_for", "show_result"]
+__all__ = ["TerminalStage", "console_for", "show_comparison", "show_result", "show_stress"]
 
 _WIDTH: Final = 120
 """Columns where there is no terminal: a table in a file is not folded."""
@@ -46,6 +47,26 @@ class TerminalStage:
 
             yield tell
 
+    @contextmanager
+    def during(self, text: str, seconds: float) -> Iterator[Callable[[Sample], None]]:
+        """A bar of the time that a load takes, with what has come of it; without a terminal one line at the end.
+
+        A load without an end in time has a bar that only moves.
+        """
+        answered = requests = 0
+        columns = (TextColumn("{task.description:<44}"), BarColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console) as bars:
+            task = bars.add_task(text, total=seconds or None, note="")
+
+            def tell(sample: Sample) -> None:
+                nonlocal answered, requests
+                requests, answered = requests + 1, answered + sample.answered
+                at = min(seconds, sample.started + sample.seconds)
+                bars.update(task, completed=at, note=f"{answered} of {requests} answered")
+
+            yield tell
+            bars.update(task, total=seconds or 1, completed=seconds or 1)
+
     def show(self, moment: Moment) -> None:
         """One line."""
         self.say(f"{moment.seconds:6.1f} s  {moment.breaker:<10} {moment.event}")
@@ -68,6 +89,33 @@ def show_result(result: DemoResult, console: Console) -> None:
         console.print(_timeline(result.outage, console))
     for line in _conclusion(result):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_comparison(result: dict[str, Any], console: Console) -> None:
+    """A table for each load, and whether the promises were kept."""
+    _lines(circumstances(result), console)
+    for kind, load in result["loads"].items():
+        _lines(["", load["title"]], console)
+        table = _table(console, *HEADINGS)
+        for row in rows_of(load, kind):
+            table.add_row(*row)
+        console.print(table)
+    _lines(verdict(result), console)
+
+
+def show_stress(result: dict[str, Any], console: Console) -> None:
+    """One table, and whether the promises were kept."""
+    _lines([f"{result['target']}: {result['title']}"], console)
+    table = _table(console, "", "measured")
+    for row in stress_rows(result):
+        table.add_row(*row)
+    console.print(table)
+    _lines([f"not kept: {problem}" for problem in result["broken"]] or ["kept"], console)
+
+
+def _lines(lines: Iterable[str], console: Console) -> None:
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _circumstances(result: DemoResult) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.tally import percentile
 from phase1.observe.history import COLUMNS, together
+from phase1.observe.shadowed import merged_shadow
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
@@ -29,6 +30,7 @@ _COUNTED: Final = (
     "blocking_sites",
     "breaker_transitions",
     "rejections",
+    "tester_headers",
     "broken_streams",
     "hedges",
     "cache",
@@ -131,6 +133,7 @@ def merged_document(own: dict[str, Any], recent: Mapping[str, list[float]], othe
     return {
         **own,
         "metrics": _metrics([document["metrics"] for document in documents], seconds),
+        "shadow": merged_shadow(document.get("shadow") for document in documents),
         "pool": {
             **own["pool"],
             **_added([document["pool"] for document in documents], ("capacity", "in_flight", "waiting", "clients")),

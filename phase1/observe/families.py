@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from phase1.doors.shadow.report import LIKENESS
 from phase1.engine.histogram import SECONDS, SHORT_SECONDS, TOKENS
 
 __all__ = ["BY_NAME", "FAMILIES", "Family"]
@@ -28,7 +29,7 @@ class Family:
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
-    merge: Literal["sum", "max"] = "sum"
+    merge: Literal["sum", "max", "min"] = "sum"
 
 
 FAMILIES: Final = (
@@ -62,7 +63,23 @@ FAMILIES: Final = (
     ),
     Family("phase1_enabled", "gauge", "Whether the toggle is on", merge="max"),
     Family("phase1_canary_percent", "gauge", "Percent of the keys that go to the pool", merge="max"),
+    Family("phase1_kill_switch", "gauge", "Whether an operator has switched to legacy at run time", merge="max"),
+    Family("phase1_state_generation", "gauge", "Generation of the shared state that every worker applies", merge="min"),
+    Family("phase1_state_age_seconds", "gauge", "Seconds since a worker last heard the shared state", merge="max"),
+    Family("phase1_state_problem", "gauge", "Whether state or rollout file cannot be followed", merge="max"),
+    Family("phase1_state_errors", "counter", "Rounds in which the state store did not answer"),
+    Family("phase1_rollout_leaders", "gauge", "Workers that lead the rollout: one"),
+    Family("phase1_rollout_phase", "gauge", "1 for the phase that the rollout is in", ("phase",), merge="max"),
+    Family(
+        "phase1_rollout_log_e",
+        "gauge",
+        "Evidence that the canary is worse, or not worse: log e of each metric",
+        ("metric", "test"),
+        merge="max",
+    ),
+    Family("phase1_rollout_threshold", "gauge", "The log e that decides", merge="max"),
     Family("phase1_route", "counter", "App requests by route and reason", ("route", "reason")),
+    Family("phase1_tester_headers", "counter", "Signed headers of testers, by what they came to", ("result",)),
     Family("phase1_legacy_calls", "counter", "Calls through the legacy client by result", ("result",)),
     Family("phase1_fallbacks", "counter", "Calls that legacy answered instead of the pool", ("reason",)),
     Family("phase1_pool_requests_in_flight", "gauge", "Calls on a node", ("node",)),
@@ -78,6 +95,21 @@ FAMILIES: Final = (
         ("node", "outcome"),
         SECONDS,
     ),
+    Family("phase1_shadow_sampled", "counter", "Legacy calls of which a copy was to go to the pool"),
+    Family("phase1_shadow_dropped", "counter", "Sampled calls that were not compared", ("reason",)),
+    Family(
+        "phase1_shadow_compared",
+        "counter",
+        "Calls that both sides have answered, by what was compared, and whether it was the same",
+        ("what", "result"),
+    ),
+    Family("phase1_shadow_duration_seconds", "histogram", "Compared calls: time of each side", ("route",), SECONDS),
+    Family(
+        "phase1_shadow_similarity", "histogram", "Compared calls: words that both answers have in common", (), LIKENESS
+    ),
+    Family("phase1_shadow_tokens", "counter", "Tokens of compared calls, as each side counted", ("route", "type")),
+    Family("phase1_shadow_cost", "counter", "Money that copies have cost, in the currency of LLM_SHADOW_PRICES"),
+    Family("phase1_shadow_in_flight", "gauge", "Copies under way"),
     Family(
         "phase1_streams_broken",
         "counter",

@@ -9,13 +9,19 @@ gone through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from itertools import product
 from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.histogram import Histogram
 from phase1.observe.families import BY_NAME, FAMILIES
+from phase1.observe.shadowed import count_shadow
 from phase1.policy.breaker import BreakerState
 from phase1.policy.classify import Fallback, Kind, judge
+from phase1.policy.override import OverrideFault
+from phase1.policy.rollout import RolloutPhase
+from phase1.policy.rollout_plan import METRICS
 from phase1.policy.selection import Reason, Route
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ Numbers = dict[str, dict[Labels, Value]]
 
 _ROUTES: Final = [
     (Route.POOL.value, Reason.SPLIT.value),
+    (Route.POOL.value, Reason.STALE.value),
     (Route.POOL.value, Reason.DEFAULT.value),
     *((Route.LEGACY.value, reason.value) for reason in Reason),
 ]
@@ -37,6 +44,17 @@ _OF_ATTEMPTS: Final = [kind.value for kind in Kind if kind not in {Kind.REFUSED,
 _OF_FALLBACKS: Final = [kind.value for kind in Kind if judge(kind).fallback is not Fallback.NEVER]
 _WAYS: Final = ("primary", "retry", "hedge")
 _REFUSALS: Final = ("CircuitOpen", "NoNode", "PoolClosed", "QueueFull", "QueueTimeout")
+_MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": operator.add, "max": max, "min": min}
+_OF_ROLLOUT: Final = (
+    "phase1_kill_switch",
+    "phase1_state_generation",
+    "phase1_state_age_seconds",
+    "phase1_state_problem",
+    "phase1_state_errors",
+    "phase1_rollout_leaders",
+    "phase1_rollout_threshold",
+)
+_OF_HEADERS: Final = ("accepted", *(fault.value for fault in OverrideFault))
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
@@ -52,6 +70,8 @@ def numbers_of(manager: LLMManager) -> Numbers:
         numbers["phase1_pool_queue_depth"][()] = float(binding.admission.waiting)
         _nodes(numbers, pool)
     numbers["phase1_retry_budget_exhausted"][()] = float(pool.budget.exhausted if pool else 0)
+    if manager.shadow is not None:
+        count_shadow(numbers, manager.shadow)
     return numbers
 
 
@@ -61,6 +81,7 @@ def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     known = {(node, kind, outcome): 0 for node in nodes for kind in _WAYS for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
+    _fill_words(numbers, "phase1_tester_headers", _OF_HEADERS, manager.tester_headers)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
     _fill_words(numbers, "phase1_cache_lookups", ("hit", "shared", "miss", "bypass", "error"), tally.cache)
@@ -114,6 +135,15 @@ def _gauges(numbers: Numbers, manager: LLMManager) -> None:
     numbers["phase1_enabled"][()] = float(manager.switches.enabled)
     numbers["phase1_canary_percent"][()] = manager.canary.percent
     numbers["phase1_workers"][()] = 1.0
+    for family in _OF_ROLLOUT:
+        numbers[family][()] = 0.0
+    numbers["phase1_rollout_phase"] |= {(phase.value,): float(phase is RolloutPhase.IDLE) for phase in RolloutPhase}
+    numbers["phase1_rollout_log_e"] |= {
+        (metric.value, test): 0.0 for metric, test in product(METRICS, ("worse", "not_worse"))
+    }
+    if manager.rollout is not None:
+        for family, labels, value in manager.rollout.numbers():
+            numbers[family][labels] = value
     state = manager.breaker.snapshot().state
     for each in BreakerState:
         numbers["phase1_breaker_state"]["pool", str(each)] = float(each == state)
@@ -153,7 +183,7 @@ def _sum(one: Value, other: Value, merge: str) -> Value:
         return [a + b for a, b in zip(one[0], other[0], strict=True)], one[1] + other[1]
     if isinstance(one, tuple) or isinstance(other, tuple):
         return one  # of a version with other buckets
-    return max(one, other) if merge == "max" else one + other
+    return _MERGES[merge](one, other)
 
 
 def to_json(numbers: Numbers) -> dict[str, list[list[object]]]:

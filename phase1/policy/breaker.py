@@ -128,6 +128,31 @@ class PoolBreaker:
             self._restart(self._seen(phase), Phase(BreakerState.ACTIVE, phase.generation + 1, now), "reset")
         self._tell()
 
+    def leave_probes(self, *, allowed: bool) -> None:
+        """Whether this one may probe: of several workers one does, and the others wait for `ramp_with_others`."""
+        self._rules.may_probe = allowed
+
+    @property
+    def probing(self) -> bool:
+        """Whether a probe is under way here."""
+        return phase_at(self._rules.phase, self._clock()).lease is not None
+
+    def open_with_others(self, seconds: float) -> None:
+        """Another worker's breaker has opened for so long: open this one too, or leave it open at least as long."""
+        with self._lock:
+            now = self._settle()
+            if self._mode not in _FORCED:
+                self._rules.open_with_others(now, seconds)
+        self._tell()
+
+    def ramp_with_others(self) -> None:
+        """Another worker's probes have succeeded: if this one is still open, it begins its ramp."""
+        with self._lock:
+            now = self._settle()
+            if self._mode not in _FORCED:
+                self._rules.ramp_with_others(now)
+        self._tell()
+
     def snapshot(self) -> BreakerSnapshot:
         """What can be shown."""
         with self._lock:

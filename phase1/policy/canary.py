@@ -13,13 +13,15 @@ spread as others.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-__all__ = ["BUCKETS", "Canary", "bucket"]
+__all__ = ["BUCKETS", "Arm", "Canary", "bucket"]
 
 BUCKETS: Final = 10_000
+_HALF: Final = BUCKETS // 2
 _LONG: Final = 1024
 
 
@@ -40,15 +42,27 @@ def _fnv1a32(data: bytes) -> int:
     return value
 
 
+class Arm(StrEnum):
+    """Which part of the experiment a key is in, whoever answers in the end."""
+
+    CANARY = "canary"
+    CONTROL = "control"
+    """On legacy, and as many as the canary while there are enough: what the canary is compared with."""
+    OUTSIDE = "outside"
+    """In neither: on legacy, without a key, or sent somewhere by something else than its bucket."""
+
+
 @dataclass(frozen=True, slots=True)
 class Canary:
     """The covered share of all keys: `percent` of the buckets, in steps of 0.01, from bucket 0 on.
 
-    `salt` is `flag:epoch`; another epoch draws the keys anew, which only an operator should do.
+    `salt` is `flag:epoch`; another epoch draws the keys anew, which only an operator should do. `stale`: the percent
+    is the last one that was known, for the store that several workers share is away.
     """
 
     percent: float
     salt: str = "llm-pool:0"
+    stale: bool = field(default=False, repr=False)
     covered: int = field(init=False, repr=False, compare=False)
     """How many buckets are covered, 0 … 10000: comparisons are made on integers."""
 
@@ -64,6 +78,23 @@ class Canary:
     def covers(self, bucket: int) -> bool:
         """Whether the bucket belongs to the canary."""
         return bucket < self.covered
+
+    def arm(self, bucket: int) -> Arm:
+        """Canary and control are asked at the same time, so that a bad hour of the provider is not the canary's fault.
+
+        Up to 50 % the control arm is the first part of the other half, as large as the canary; above, it is all the
+        rest. Whom a rising percent takes out of the control arm goes to the canary, and only above 50 %.
+        """
+        covered = self.covered
+        if bucket < covered:
+            return Arm.CANARY
+        control = _HALF <= bucket < _HALF + covered or covered > _HALF
+        return Arm.CONTROL if control else Arm.OUTSIDE
+
+    @property
+    def controls(self) -> int:
+        """How many buckets the control arm has."""
+        return min(self.covered, BUCKETS - self.covered)
 
     def share(self, bucket: int) -> float:
         """Where the bucket lies inside the covered part: 0 <= share < 1 when covered, else 1.

@@ -25,7 +25,8 @@ class Transition:
     """The breaker went from one state to another.
 
     `reason` is one of consecutive_failures, success_rate, open_time_over, probe_failed, probe_expired,
-    probes_succeeded, ramp_complete, reset, or the new mode. `enforced` is false while the breaker only observes.
+    probes_succeeded, ramp_complete, opened_elsewhere and probed_elsewhere (by another worker), reset, or the new mode.
+    `enforced` is false while the breaker only observes.
     """
 
     from_: BreakerState

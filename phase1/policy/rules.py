@@ -11,6 +11,7 @@ Modes, permits and threads are the business of `breaker`. What the rules leave o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from phase1.policy.backoff import OpenTime
@@ -21,6 +22,8 @@ from phase1.policy.tripwire import Tripwire
 
 __all__ = ["Rules"]
 
+_ELSEWHERE: Final = 1.0
+"""Seconds after which somebody may ask again while another worker probes."""
 _FAILS_A_PROBE: Final = frozenset({Verdict.FAILURE, Verdict.THROTTLED})
 
 
@@ -34,6 +37,7 @@ class Rules:
         "_probe_successes",
         "_ramp_seconds",
         "enforced",
+        "may_probe",
         "phase",
         "ramp_start",
         "tripwire",
@@ -60,6 +64,8 @@ class Rules:
         self.phase = Phase(BreakerState.ACTIVE, 0, now)
         self._leases = 0
         self.enforced = True
+        self.may_probe = True
+        """Whether a probe may begin here: of several workers only one has the leave."""
         self.untold: list[Transition] = []
 
     def settle(self, now: float) -> None:
@@ -70,8 +76,10 @@ class Rules:
     def wait(self, share: float, now: float) -> float | None:
         """Seconds until a request at this position may pass; `None` if it may pass now. Changes nothing."""
         phase = phase_at(self.phase, now)
-        if phase.state is BreakerState.ACTIVE or phase.probe_is_free:
+        if phase.state is BreakerState.ACTIVE:
             return None
+        if phase.probe_is_free:
+            return None if self.may_probe else _ELSEWHERE
         if phase.state is BreakerState.RAMPING:
             return phase.ramp_wait(share, now, self.ramp_start)
         return phase.until - now
@@ -103,6 +111,22 @@ class Rules:
         else:
             self.tripwire.clear()
             self._enter(phase.ramping(now, self._ramp_seconds), "probes_succeeded")
+
+    def open_with_others(self, now: float, seconds: float) -> None:
+        """Another worker's breaker is open for so long: so is this one, at least."""
+        phase = self.phase
+        if phase.state is BreakerState.DISABLED:
+            self.phase = replace(phase, until=max(phase.until, now + seconds))
+            return
+        self.tripwire.clear()
+        self._enter(phase.disabled(now, seconds, exponent=phase.exponent), "opened_elsewhere")
+
+    def ramp_with_others(self, now: float) -> None:
+        """Another worker's probes have succeeded: come back together with it."""
+        phase = self.phase
+        if phase.state in {BreakerState.DISABLED, BreakerState.HALF_OPEN}:
+            self.tripwire.clear()
+            self._enter(phase.ramping(now, self._ramp_seconds), "probed_elsewhere")
 
     def restart(self, phase: Phase) -> None:
         """Go on from `phase` with clean evidence."""

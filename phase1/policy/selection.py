@@ -1,6 +1,7 @@
 """Does this request go to the pool or to the legacy client?
 
-Precedence: pool not enabled > kill switch > pool not ready > breaker > percent. The first to object names the reason.
+Precedence: pool not enabled > kill switch > pool not ready > breaker > a tester's signed header > deny list > allow
+list > percent. The first to object names the reason.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from phase1.policy.breaker import BreakerState
-from phase1.policy.canary import BUCKETS, Canary
+from phase1.policy.canary import BUCKETS, Arm, Canary
+from phase1.policy.targets import Targets
 
-__all__ = ["Gate", "Reason", "Route", "Selection", "Switches", "select"]
+__all__ = ["FLAG", "Gate", "Reason", "Route", "Selection", "Switches", "select"]
+
+FLAG: Final = "llm-pool"
+"""What a selection is an evaluation of, in OpenFeature's and OpenTelemetry's words."""
 
 
 class Route(StrEnum):
@@ -32,7 +37,7 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     """The pool is not enabled."""
     TARGETING_MATCH = "targeting_match"
-    """The key is on an allow or deny list."""
+    """The key is on an allow or deny list, or a tester's signed header asks for the route."""
     STALE = "stale"
     """The state store is away; the last known state decided."""
     ERROR = "error"
@@ -60,12 +65,17 @@ class Switches:
 
 @dataclass(slots=True)  # not to be changed; a frozen one takes three times as long to make
 class Selection:
-    """Who answers and why. `share` is what the breaker wants to hear when its permit is acquired."""
+    """Who answers and why. `share` is what the breaker wants to hear when its permit is acquired.
+
+    `arm` is where the key's bucket lies, also when the breaker sends it to legacy; whoever sends a request somewhere
+    by anything but its bucket (a switch, a list) leaves it `outside`: it says nothing about the canary.
+    """
 
     route: Route
     reason: Reason
     bucket: int | None = None
     share: float = 0.0
+    arm: Arm = Arm.OUTSIDE
 
 
 class Gate(Protocol):
@@ -89,18 +99,23 @@ def select(
     breaker: Gate,
     key: str | None,
     rng: Callable[[], float] = random.random,
+    targets: Targets | None = None,
+    wanted: Route | None = None,
 ) -> Selection:
     """Choose the route of one request. No key (or an empty one) means legacy below 100 %.
 
     A request without a key takes a random position in the breaker's ramp. For a key outside the canary the breaker is
-    asked at position 0: if it is open, that is the reason; a ramp is not, for no ramp would let this key in.
+    asked at position 0: if it is open, that is the reason; a ramp is not, for no ramp would let this key in. `wanted`
+    is what a tester's signed header asks for.
     """
     stop = _switched_off(switches)
     if stop:
         return Selection(Route.LEGACY, stop)
-    choice = _by_key(canary, key) if key else _without_key(canary, rng)
+    choice = _targeted(targets, wanted, canary, key, rng) if targets is not None or wanted is not None else None
+    if choice is None:
+        choice = _by_key(canary, key) if key else _without_key(canary, rng)
     if not breaker.admits(choice.share):
-        return Selection(Route.LEGACY, _refusal(breaker.state), choice.bucket, choice.share)
+        return Selection(Route.LEGACY, _refusal(breaker.state), choice.bucket, choice.share, choice.arm)
     return choice
 
 
@@ -112,11 +127,29 @@ def _switched_off(switches: Switches) -> Reason | None:
     return None if switches.ready else Reason.ERROR
 
 
+def _targeted(
+    targets: Targets | None, wanted: Route | None, canary: Canary, key: str | None, rng: Callable[[], float]
+) -> Selection | None:
+    """The route that somebody has named; `None` = nobody has. In a ramp a key stands where it would at 100 %."""
+    route = wanted or _listed(targets, key)
+    if route is None:
+        return None
+    bucket = canary.bucket(key) if key else None
+    share = 0.0 if route is Route.LEGACY else rng() if bucket is None else bucket / BUCKETS
+    return Selection(route, Reason.TARGETING_MATCH, bucket, share)
+
+
+def _listed(targets: Targets | None, key: str | None) -> Route | None:
+    allowed = targets.goes_to_pool(key) if targets and key else None
+    return None if allowed is None else Route.POOL if allowed else Route.LEGACY
+
+
 def _by_key(canary: Canary, key: str) -> Selection:
-    bucket = canary.bucket(key)
-    if not canary.covers(bucket):
-        return Selection(Route.LEGACY, Reason.SPLIT, bucket)
-    return Selection(Route.POOL, Reason.SPLIT, bucket, canary.share(bucket))
+    bucket, reason = canary.bucket(key), Reason.STALE if canary.stale else Reason.SPLIT
+    arm = canary.arm(bucket)
+    if arm is not Arm.CANARY:
+        return Selection(Route.LEGACY, reason, bucket, arm=arm)
+    return Selection(Route.POOL, reason, bucket, canary.share(bucket), arm)
 
 
 def _without_key(canary: Canary, rng: Callable[[], float]) -> Selection:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from phase1.lab.defaults import Wishes, target_of
+from phase1.policy.rollout_plan import Metric
+from phase1.rollout.plan_file import plan_from_file
 from phase1.settings import Settings, limits_of_this_version
 
 from .pages import INTEGRATION, ROOT
@@ -63,6 +66,14 @@ def test_nodes_block_is_accepted(env: Callable[..., None], tmp_path: Path) -> No
     assert nodes[2].models == {"gpt-4o-mini": "my-deployment"}
 
 
+def test_rollout_file_is_read(tmp_path: Path) -> None:
+    """Each step, and what the text says of it."""
+    (tmp_path / "rollout.toml").write_text(INTEGRATION.named("toml")["rollout"], encoding="utf-8")
+    plan = plan_from_file(tmp_path / "rollout.toml")
+    assert [(step.percent, step.approval) for step in plan.steps] == [(1, True), (50, False), (100, False)]
+    assert (plan.max_tokens, plan.margins[Metric.FAILED]) == (4000, 0.02)
+
+
 def test_environment_wins_and_empty_is_not_set(env: Callable[..., None], tmp_path: Path) -> None:
     """The two rules of the text."""
     (tmp_path / ".env.phase1").write_text("LLM_POOL_SIZE=7\n", encoding="utf-8")
@@ -89,3 +100,11 @@ def test_no_setting_is_without_an_effect() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in readers)
     unused = {name for name in Settings.model_fields if f".{name}" not in code and f'"{name}"' not in code}
     assert {name for name in unused if not limits_of_this_version(name)} == set()
+
+
+def test_lab_block_is_accepted(tmp_path: Path) -> None:
+    """As part of a project's pyproject.toml: `phase1 compare main:app` asks as it says."""
+    (tmp_path / "pyproject.toml").write_text(INTEGRATION.named("toml")["lab"], encoding="utf-8")
+    target = target_of("main:app", Wishes(), folder=tmp_path)
+    assert target.ask.headers_of(3)["Authorization"] == "Bearer demo-3"
+    assert target.variables == {"RATE_LIMIT": "0"}

@@ -38,3 +38,10 @@ def falls_silent() -> Callable[[str], bool]:
         return not _listens(url)
 
     return look
+
+
+@pytest.fixture
+def free_port() -> int:
+    """One on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -31,7 +31,7 @@ def test_url_alone_means_a_server_that_needs_no_key() -> None:
         "LLM_MODEL": "llama",
     }
     target = upstream_target(found)
-    assert (target.url, target.body["model"]) == ("http://10.0.0.1/v1/chat/completions", "llama")
+    assert (target.url, json.loads(target.ask.body)["model"]) == ("http://10.0.0.1/v1/chat/completions", "llama")
 
 
 def test_pool_has_another_name_for_the_mock_model() -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase1.lab.load import Run, Sample, Target, drive, percentile, summarize
+from phase1.lab.load import Run, Sample, Target, arrive, drive, evenly, join, percentile, summarize
+from phase1.lab.target import Ask
 
 _ANSWERS = {
     "/ok": b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -99,7 +102,7 @@ def test_summary_counts_each_request_once() -> None:
 
 
 def _at(habits: Habits, path: str) -> Target:
-    return Target(url=habits.url + path, body={"say": "hi"}, token=lambda user: f"user-{user}")
+    return Target(url=habits.url + path, ask=Ask(headers=(("authorization", "Bearer user-{user}"),)))
 
 
 async def test_every_user_asks_as_often_as_told(habits: Habits) -> None:
@@ -133,3 +136,120 @@ async def test_nobody_listening_is_an_error(habits: Habits) -> None:
     target = replace(_at(habits, "/ok"), url="http://127.0.0.1:1/")
     found = summarize(await drive(target, users=1, timeout=10, goes_on=lambda asked: asked < 2))
     assert found.outcomes == {"no answer": 2}
+
+
+class Stall:
+    """A server that answers at once, but for one stretch of silence: `seconds` of it, from the second `begins` on."""
+
+    def __init__(self, begins: float, seconds: float) -> None:
+        self._begins = begins
+        self._seconds = seconds
+        self._first: float | None = None
+        self.held = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                self._first = self._first or loop.time()
+                since = loop.time() - self._first - self._begins
+                if 0 <= since < self._seconds:
+                    self.held += 1
+                    await asyncio.sleep(self._seconds - since)
+                writer.write(_ANSWERS["/ok"])
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+
+@asynccontextmanager
+async def _stalled(stall: Stall) -> AsyncIterator[Target]:
+    server = await asyncio.start_server(stall.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    try:
+        yield Target(url=url, ask=Ask(method="GET", body=""))
+    finally:
+        server.close()
+
+
+async def test_open_loop_shows_a_stall_that_a_closed_loop_hides() -> None:
+    """Half a second of silence, a hundred arrivals a second: fifty of them wait, half of those at least half of it.
+
+    The one user of the closed loop meets the silence once, among hundreds of answers. Only lower bounds of time: a slow
+    machine waits longer.
+    """
+    stall = Stall(0.2, 0.5)
+    async with _stalled(stall) as target:
+        run = await arrive(target, arrivals=evenly(100, 1.0), users=10, timeout=10)
+    assert len(run.samples) == 100
+    assert sum(sample.seconds >= 0.25 for sample in run.samples) >= 20
+    assert summarize(run).p95 >= 0.4
+    met = Stall(0.1, 0.5)
+    async with _stalled(met) as target:
+        began = time.monotonic()
+        run = await drive(target, users=1, timeout=10, goes_on=lambda _: time.monotonic() < began + 1.0)
+    assert met.held <= 2
+
+
+async def test_what_is_due_is_sent_whatever_is_in_flight(habits: Habits) -> None:
+    """Nobody is answered, and every arrival is there all the same, with its own time and its own user."""
+    run = await arrive(_at(habits, "/never"), arrivals=evenly(200, 0.1), users=3, timeout=0.3)
+    assert sorted(round(sample.started, 6) for sample in run.samples) == [round(n / 200, 6) for n in range(20)]
+    assert [sample.timed_out for sample in run.samples] == [True] * 20
+    assert all(sample.seconds >= 0.3 for sample in run.samples)
+    assert sorted(habits.tokens) == sorted(f"user-{number % 3 + 1}" for number in range(20))
+
+
+async def test_lateness_of_the_generator_is_told_and_counts(habits: Habits) -> None:
+    """A loop that stands still sends late: `late` says by how much, and the seconds count from when it was due."""
+
+    def stand_still(sample: Sample) -> None:
+        if sample.started == 0.0:
+            time.sleep(0.2)
+
+    run = await arrive(_at(habits, "/ok"), arrivals=evenly(50, 0.2), users=1, timeout=10, tell=stand_still)
+    held = [sample for sample in run.samples if sample.late > 0.05]
+    assert held
+    assert all(sample.seconds >= sample.late for sample in run.samples)
+
+
+async def test_arrivals_are_never_early(habits: Habits) -> None:
+    """Each is sent at its time or after it, so that no rate is higher than was asked for."""
+    run = await arrive(_at(habits, "/ok"), arrivals=evenly(100, 0.3), users=5, timeout=10)
+    assert min(sample.late for sample in run.samples) >= 0.0
+    assert run.seconds >= 0.29
+
+
+@given(st.floats(0.1, 500), st.floats(0.1, 5))
+def test_arrivals_are_even_and_within_their_time(rate: float, seconds: float) -> None:
+    """The first at once, the others at equal distances, none after the end."""
+    times = list(evenly(rate, seconds))
+    assert times[0] == 0.0
+    assert times[-1] < seconds
+    assert len(times) == pytest.approx(rate * seconds, abs=1)
+
+
+def test_joined_runs_took_as_long_as_all_of_them() -> None:
+    """So requests per second are those of the whole."""
+    one = Run((Sample(0, 1.0, 200),), seconds=2.0)
+    assert summarize(join([one, one])).per_second == 0.5
+
+
+async def test_connection_that_the_server_was_just_closing_is_no_failure() -> None:
+    """It had been used before, so the request is sent once more; a fresh one that breaks is a failure."""
+    connections = 0
+
+    async def once_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(_ANSWERS["/ok"])
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(once_each, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    target = Target(url=url, ask=Ask(method="GET", body=""))
+    run = await drive(target, users=1, timeout=10, goes_on=lambda asked: asked < 3)
+    server.close()
+    assert [sample.status for sample in run.samples] == [200, 200, 200]
+    assert connections == 3

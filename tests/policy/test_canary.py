@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phase1.policy.canary import BUCKETS, Canary, _fnv1a32, bucket
+from phase1.policy.canary import BUCKETS, Arm, Canary, _fnv1a32, bucket
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "resilience.json").read_text())["hash_growthbook"]
 KEYS = [f"user-{number}" for number in range(10_000)]
@@ -139,3 +139,20 @@ def test_canaries_are_values() -> None:
     """Equal if percent and salt are; the derived number is not shown."""
     assert Canary(10) == Canary(10.0)
     assert repr(Canary(10)) == "Canary(percent=10, salt='llm-pool:0')"
+
+
+def test_control_is_as_large_as_the_canary_and_never_in_it() -> None:
+    """Up to 50 %; above, it is all the rest."""
+    for percent, canary, control in [(0, 0, 0), (1, 100, 100), (25, 2500, 2500), (50, 5000, 5000), (75, 7500, 2500)]:
+        arms = [Canary(percent).arm(bucket) for bucket in range(BUCKETS)]
+        assert (arms.count(Arm.CANARY), arms.count(Arm.CONTROL)) == (canary, control)
+    assert {Canary(100).arm(bucket) for bucket in range(BUCKETS)} == {Arm.CANARY}
+
+
+@given(st.integers(0, BUCKETS - 1), PERCENTS, PERCENTS)
+def test_rising_percent_leaves_whoever_is_in_an_arm_in_one(bucket: int, one: float, other: float) -> None:
+    """From control to canary at most, and never out."""
+    low, high = sorted((one, other))
+    before, after = Canary(low).arm(bucket), Canary(high).arm(bucket)
+    assert before is Arm.OUTSIDE or after is not Arm.OUTSIDE
+    assert not (before is Arm.CANARY and after is not Arm.CANARY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 from pydantic_core import ErrorDetails
@@ -17,6 +18,7 @@ REDIS_URL = "must be a URL: redis://host, rediss://host or unix:///path"
 STATE_URL = "must be memory:, file:///path or redis://host"
 STRATEGY = "must be one of round_robin, weighted, least_busy, latency, adaptive, sticky"
 TOKEN = "must be at least 16 characters long"
+PRICES = "must be MODEL=INPUT/OUTPUT, per million tokens, each model once"
 TODAY = "not available in this version; allowed:"
 
 
@@ -72,9 +74,17 @@ TODAY = "not available in this version; allowed:"
         ("REDIS_URL=http://cache", REDIS_URL),
         ("REDIS_URL=unix://", REDIS_URL),
         ("LLM_STATE_URL=file:///", STATE_URL),
-        ("LLM_AUTO_ROLLOUT=true", f"{TODAY} false"),
+        ("LLM_AUTO_ROLLOUT=maybe", "must be true or false"),
+        ("LLM_STATE_NAME=my app", "must be 1 to 64 characters of A-Z a-z 0-9 . _ -"),
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
+        ("LLM_SHADOW_PERCENT=101", "must be between 0 and 100"),
+        ("LLM_SHADOW_PERCENT=5", "needs LLM_SHADOW_BUDGET and LLM_SHADOW_PRICES"),
+        ("LLM_SHADOW_BUDGET=0", "must be more than 0"),
+        ("LLM_SHADOW_BUDGET_TOTAL=free", "must be a number"),
+        ("LLM_SHADOW_PRICES=gpt-4o=2.5", f"entry 1: {PRICES}"),
+        ("LLM_SHADOW_PRICES=a=1/2,*=-1/2", f"entry 2: {PRICES}"),
+        ("LLM_SHADOW_CONCURRENCY=0", "must be at least 1"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
         ("LLM_STATE_URL=http://cache", STATE_URL),
         ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=0", "must be more than 0"),
@@ -104,6 +114,22 @@ def test_the_error_names_variable_value_and_what_is_allowed(
         ("OPENAI_BASE_URL", "https://me:hush@ho\tst/v1", f"OPENAI_BASE_URL=******: {HTTP_URL}"),
         ("REDIS_URL", "http://:hush@cache:1/0", f"REDIS_URL=http://cache:1/0: {REDIS_URL}"),
         ("LLM_STATE_URL", "http://:hush@cache", f"LLM_STATE_URL=http://cache: {STATE_URL}"),
+        ("LLM_CANARY_SECRET", "too-short", f"LLM_CANARY_SECRET: {TOKEN}"),
+        (
+            "LLM_CANARY_ALLOW",
+            "hush-1,,hush-2",
+            "LLM_CANARY_ALLOW: entry 2 is empty; allowed: keys or sha256:DIGEST, separated by commas",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush-1, sha256:hush",
+            "LLM_CANARY_DENY: entry 2 must be sha256: and 64 hex digits (printf %s KEY | sha256sum)",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush" * 257,
+            "LLM_CANARY_DENY: entry 1 must be at most 1024 characters long; a digest may stand for it",
+        ),
     ],
 )
 def test_secrets_are_not_repeated(
@@ -117,11 +143,11 @@ def test_secrets_are_not_repeated(
 
 def test_all_problems_are_in_one_line(env: Callable[..., None], load_error: Callable[..., str]) -> None:
     """Nobody starts the app five times to learn of five mistakes."""
-    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", LLM_AUTO_ROLLOUT="true", LLM_ADMIN_TOKEN="short")
+    env(LLM_POOL_SIZE="0", LLM_CANARY_PERCENT="101", LLM_STREAM_RESCUE="splice", LLM_ADMIN_TOKEN="short")
 
     assert load_error() == (
         "LLM_CANARY_PERCENT=101: must be between 0 and 100; LLM_POOL_SIZE=0: must be at least 1;"
-        " LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false;"
+        " LLM_STREAM_RESCUE=splice: not available in this version; allowed: off;"
         " LLM_ADMIN_TOKEN: must be at least 16 characters long"
     )
 
@@ -154,7 +180,7 @@ def test_no_context_hangs_on_the_error() -> None:
         ({"llm_queue_timeout": []}, "LLM_QUEUE_TIMEOUT=[]: must be a number, more than 0"),
         ({"enable_llm_pool": 7}, "ENABLE_LLM_POOL=7: must be true or false"),
         ({"enable_llm_pool": []}, "ENABLE_LLM_POOL=[]: must be true or false"),
-        ({"llm_auto_rollout": True}, "LLM_AUTO_ROLLOUT=true: not available in this version; allowed: false"),
+        ({"llm_stream_rescue": "splice"}, "LLM_STREAM_RESCUE=splice: not available in this version; allowed: off"),
         ({"llm_model": 4}, "LLM_MODEL=4: must be text"),
         ({"log_level": 10}, "LOG_LEVEL=10: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
         (
@@ -230,3 +256,11 @@ def test_a_number_without_bounds() -> None:
     error: ErrorDetails = {"type": "int_type", "loc": (), "msg": "", "input": None}
 
     assert reason(error, None) == "must be one whole number"
+
+
+def test_a_key_on_both_lists_is_refused(env: Callable[..., None], load_error: Callable[..., str]) -> None:
+    """Also when one list has its digest; the text names no key."""
+    digest = sha256(b"user-1").hexdigest()
+    env(LLM_CANARY_ALLOW="user-1,user-2", LLM_CANARY_DENY=f"user-3, sha256:{digest.upper()}")
+
+    assert load_error() == "LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: 1"

@@ -11,13 +11,14 @@ from typing import Final
 
 from phase1.lab.chaos.upstream import Behaviour, Exchange, Hung
 
-__all__ = ["FAULTS", "RETRY_AFTER", "healthy"]
+__all__ = ["FAULTS", "RETRY_AFTER", "WORDS", "healthy"]
 
 RETRY_AFTER: Final = 2.0
 """Seconds that a 429 asks for, where it asks for a usual time."""
 _LATENCY: Final = 0.1
 _SLOW: Final = 0.6
-_WORDS: Final = ("five", " words", " make", " an", " answer")
+WORDS: Final = ("five", " words", " make", " an", " answer")
+"""What an answer consists of, and what a stream says one after the other."""
 _PAUSE: Final = 0.01
 _FLIP: Final = 1.0
 
@@ -28,7 +29,7 @@ async def healthy(exchange: Exchange, *, latency: float = _LATENCY, pause: float
     if not exchange.streams:
         await exchange.whole(200, _completion())
         return
-    await _stream(exchange, len(_WORDS), pause=pause)
+    await _stream(exchange, len(WORDS), pause=pause)
     await exchange.chunk(_event({}, finish="stop"))
     await exchange.chunk(b"data: [DONE]\n\n")
     await exchange.chunk(b"")
@@ -114,7 +115,7 @@ async def trickles(exchange: Exchange) -> None:
     if exchange.streams:
         await healthy(exchange, pause=0.8)
     else:
-        await healthy(exchange, latency=_LATENCY + 0.8 * len(_WORDS))
+        await healthy(exchange, latency=_LATENCY + 0.8 * len(WORDS))
 
 
 async def html(exchange: Exchange) -> None:
@@ -159,7 +160,7 @@ FAULTS: Final[Mapping[str, Behaviour | None]] = {
 
 async def _stream(exchange: Exchange, words: int, *, pause: float = _PAUSE) -> None:
     await exchange.head(200, "text/event-stream")
-    for word in _WORDS[:words]:
+    for word in WORDS[:words]:
         await exchange.chunk(_event({"role": "assistant", "content": word}))
         await asyncio.sleep(pause)
 
@@ -171,7 +172,7 @@ def _event(delta: Mapping[str, str], *, finish: str | None = None) -> bytes:
 
 
 def _completion() -> dict[str, object]:
-    message = {"role": "assistant", "content": "".join(_WORDS), "refusal": None}
+    message = {"role": "assistant", "content": "".join(WORDS), "refusal": None}
     choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
     usage = {"prompt_tokens": 5, "completion_tokens": 5, "total_tokens": 10}
     return {"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}

@@ -3,6 +3,7 @@
 async with Endpoint(healthy) as endpoint:
     ...                     # endpoint.url is its base URL
     endpoint.requests       # how many it has been asked
+    await endpoint.behave(None)   # from now on nobody listens; the port stays taken
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 __all__ = ["Behaviour", "Endpoint", "Exchange", "Hung"]
 
@@ -70,28 +73,51 @@ class Endpoint:
 
     def __init__(self, behaviour: Behaviour | None) -> None:
         self._behaviour = behaviour
+        self._place: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._talks: set[asyncio.Task[None]] = set()
         self.url = ""
         self.requests = 0
+        self.in_progress = 0
+        """Requests that are being answered, or are hung, now."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urlsplit(self.url).port or 0
 
     @property
     def open_connections(self) -> int:
         """Connections that the client holds."""
         return len(self._talks)
 
+    async def behave(self, behaviour: Behaviour | None) -> None:
+        """Be another endpoint from now on; what has begun goes on as it was, but for `None`, which cuts all off."""
+        self._behaviour = behaviour
+        await (self._refuse() if behaviour is None else self._listen())
+
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._talk, _HOST, 0, backlog=1024)
-        self.url = f"http://{_HOST}:{self._server.sockets[0].getsockname()[1]}/v1"
-        if self._behaviour is None:
-            self._server.close()
+        self._place = _bound(0)  # never listens: who connects while nobody else does is refused
+        self.url = f"http://{_HOST}:{self._place.getsockname()[1]}/v1"
+        await self.behave(self._behaviour)
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        await self._refuse()
+        if self._place is not None:
+            self._place.close()
+
+    async def _listen(self) -> None:
+        if self._server is None and self._place is not None:
+            place = _bound(self._place.getsockname()[1])
+            self._server = await asyncio.start_server(self._talk, sock=place, backlog=1024)
+
+    async def _refuse(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._server = None
         for talk in self._talks:
             talk.cancel()
         if self._talks:
@@ -117,6 +143,7 @@ class Endpoint:
     async def _answer(self, exchange: Exchange) -> None:
         if self._behaviour is None:
             return
+        self.in_progress += 1
         try:
             await self._behaviour(exchange)
         except Hung:
@@ -124,6 +151,8 @@ class Endpoint:
                 while await exchange.reader.read(65536):
                     pass
             exchange.keeps = False
+        finally:
+            self.in_progress -= 1
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Exchange | None:
         try:
@@ -135,3 +164,11 @@ class Endpoint:
         body = await reader.readexactly(length)
         self.requests += 1
         return Exchange(self.requests, b'"stream":true' in body.replace(b" ", b""), reader, writer)
+
+
+def _bound(port: int) -> socket.socket:
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.bind((_HOST, port))
+    return place

@@ -95,6 +95,8 @@ function headline(state) {
 function warnings(state) {
   const found = [];
   if (state.problem) found.push(["bad", state.problem]);
+  if (state.rollout && state.rollout.problem) found.push(["bad", state.rollout.problem]);
+  if (state.rollout && state.rollout.phase === "rolled_back") found.push(["bad", "the canary was rolled back; it stays so until an operator starts anew"]);
   if (state.loop.standing_at) found.push(["bad", `the event loop stands still now, at ${state.loop.standing_at}`]);
   const live = state.nodes.filter((node) => "up" in node);
   if (live.length && live.every((node) => !node.up)) found.push(["bad", "no node is up"]);
@@ -402,6 +404,43 @@ function drawWorkers(state) {
     h("tbody", {}, state.workers.map((worker) => h("tr", {}, [String(worker.pid), words(worker.mode), words(worker.breaker), `${worker.percent} %`, number(worker.in_flight), number(worker.waiting), number(worker.finished), number(worker.failed), seconds(worker.lag)].map((value) => h("td", {}, value))))))));
 }
 
+const PHASE = { idle: ["idle", "○"], progressing: ["ok", "●"], paused: ["warn", "◐"], inconclusive: ["warn", "▲"], promoted: ["ok", "●"], rolled_back: ["bad", "■"], aborted: ["bad", "■"] };
+const place = (there) => `${there.percent === null ? "the settings' percent" : `${there.percent} %`}, ${words(there.phase)}${there.kill ? ", kill switch" : ""}`;
+function drawRollout(state) {
+  const rollout = state.rollout;
+  $("p-rollout").hidden = !rollout;
+  if (!rollout) return;
+  const [tone, icon] = PHASE[rollout.phase] || ["idle", "○"], evidence = rollout.evidence, pairs = [];
+  const steps = rollout.steps.map((step) => h("span", { class: "chip", "data-tone": tone, "aria-current": step.here ? "true" : null }, `${step.percent} %`));
+  pairs.push(["phase", chip(tone, icon, words(rollout.phase))], ["percent", `${rollout.percent} %`], ["kill switch", rollout.kill ? chip("bad", "■", "on") : "off"]);
+  if (rollout.reason && rollout.phase !== "idle") pairs.push(["last look", rollout.reason]);
+  pairs.push(["state", `${rollout.generation} of ${rollout.store}, heard ${seconds(rollout.age)} ago`]);
+  if (rollout.problem) pairs.push(["problem", chip("bad", "■", rollout.problem)]);
+  if (!rollout.automatic) pairs.push(["by itself", "no: LLM_AUTO_ROLLOUT is not true"]);
+  if (evidence) pairs.push(["canary", `${number(evidence.n)} calls, ${number(evidence.failures.canary)} failed`], ["control", `${number(evidence.control_n)} calls, ${number(evidence.failures.control)} failed`]);
+  const table = (names, rows) => h("div", { class: "scroll" }, h("table", { class: "cards" }, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, index) => h("td", { "data-label": names[index] }, value)))))));
+  const metrics = evidence ? Object.keys(evidence.log_e) : [], decides = evidence ? evidence.threshold.toFixed(2) : "";
+  $("rollout").replaceChildren(h("div", { class: "states" }, steps), h("dl", {}, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])),
+    ...(metrics.length ? [table(["metric", "log e: worse", "log e: not worse", "decides"], metrics.map((name) => [name, evidence.log_e[name].toFixed(2), evidence.log_e_promote[name].toFixed(2), decides]))] : []),
+    ...(rollout.history.length ? [table(["when", "state", "by", "from", "to", "why"], rollout.history.map((entry) => [clock(entry.time), String(entry.generation), entry.actor, place(entry.from), place(entry.to), entry.reason]))] : []));
+}
+
+function drawShadow(state) {
+  const shadow = state.shadow;
+  $("p-shadow").hidden = !shadow;
+  if (!shadow) return;
+  const dropped = Object.entries(shadow.dropped).map(([reason, count]) => `${words(reason)} ${number(count)}`).join(", "), money = shadow.money, like = shadow.similarity;
+  const mean = (side) => shadow.seconds[side].count ? seconds(shadow.seconds[side].sum / shadow.seconds[side].count) : "–";
+  const pairs = [["copied", `${shadow.percent} % of the legacy calls`], ["sampled", number(shadow.sampled)], ["compared", number(shadow.compared)], ["dropped", dropped || "none"], ["under way", number(shadow.in_flight)],
+    ["words in common", like.count ? percent(like.sum / like.count) : "–"], ["mean time, legacy / pool", `${mean("legacy")} / ${mean("pool")}`], ["tokens out, legacy / pool", `${number(shadow.tokens.legacy.output)} / ${number(shadow.tokens.pool.output)}`],
+    ["money today", `${money.spent_today.toPrecision(3)} of ${money.per_day} per worker`], ["money since the start", money.spent.toPrecision(3) + (money.total === null ? "" : ` of ${money.total} per worker`)]];
+  const rows = [["status", shadow.statuses], ["finish reason", shadow.finish_reasons]].flatMap(([what, found]) => found.map((row) => [what, row.legacy === row.pool ? "● same" : "▲ other", row.legacy, row.pool, number(row.count)]));
+  const names = ["what", "", "legacy", "pool", "calls"];
+  $("shadow").replaceChildren(h("dl", {}, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), rows.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, value))))))) : empty("Nothing compared yet."));
+}
+
 function drawAudit(state) {
   if (!state.audit.length) return $("audit").replaceChildren(empty("None since the start. POST /admin/llm-system/control makes some."));
   $("audit").replaceChildren(h("div", { class: "scroll" }, h("table", { class: "cards" }, h("thead", {}, h("tr", {}, ["when", "by", "what", "from", "to"].map((name) => h("th", { scope: "col" }, name)))),
@@ -421,7 +460,7 @@ function drawSettings(state) {
 /* ---- once a second ---- */
 function draw(state, calls) {
   seen.last = [state, calls];
-  for (const panel of [drawHead, drawTiles, drawFlow, drawNodes, drawLatency, drawOutcomes, drawBreaker, drawQueue, drawLoop, drawStages, drawErrors, drawWorkers, drawAudit, drawSettings]) panel(state);
+  for (const panel of [drawHead, drawTiles, drawFlow, drawNodes, drawLatency, drawOutcomes, drawBreaker, drawQueue, drawLoop, drawStages, drawShadow, drawErrors, drawWorkers, drawRollout, drawAudit, drawSettings]) panel(state);
   drawRequests(calls);
   seen.polls.push({ time: state.time, attempts: Object.fromEntries(state.nodes.map((node) => [node.name, node.stats.attempts])) });
   if (seen.polls.length > KEPT_POLLS) seen.polls.shift();

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.bodies import chat_events
-from benchmarks.upstream import Options, Request, Script, parse
+from phase1.lab.mock.bodies import chat_events
+from phase1.lab.mock.fast import Options, Request, Script, parse
 
 _BODY = b'{"model": "m", "stream": true}'
 _REQUEST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(_BODY), _BODY)

@@ -10,10 +10,13 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe", "pin", "raise_open_files", "resident_bytes", "two_cores", "versions"]
+__all__ = ["describe", "load_average", "pin", "raise_open_files", "resident_bytes", "two_cores", "versions"]
 
 _WANTED_FILES = 65_536
-_LIBRARIES = ("aiohttp", "httpx", "httpx2", "litellm", "openai", "orjson", "phase1", "pydantic", "uvloop")
+_LIBRARIES = (
+    *("aiohttp", "fastapi", "httpx", "httpx2", "litellm", "openai", "orjson", "phase1", "pydantic", "starlette"),
+    *("uvicorn", "uvloop"),
+)
 
 
 def two_cores() -> tuple[int, int] | None:
@@ -61,6 +64,11 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "pinned": two_cores() is not None,
     }
+
+
+def load_average() -> float | None:
+    """Of the last minute: whether others were at work too; `None` where the system does not tell."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def _processor() -> str:

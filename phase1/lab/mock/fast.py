@@ -1,10 +1,10 @@
 """How does an OpenAI-like server answer that costs next to nothing? Raw asyncio, ready-made bytes, no framework.
 
-    python -m benchmarks.upstream --latency 0.2
+    python -m phase1.lab.mock.fast --latency 0.2
 
 It tells its port in one line on stdout, and ends when its stdin does, or on SIGTERM. It reads HTTP/1.1 with a
 content-length, which is what every client here sends, and knows paths by their end: `/node-2/v1/chat/completions` is
-as good as `/v1/chat/completions`.
+as good as `/v1/chat/completions`. `GET /requests` tells how many requests to `…/v1/…` there have been.
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
-from benchmarks.bodies import CHAT, EMBEDDINGS, RESPONSE_HEADERS, RESPONSES, chat_events
-from benchmarks.loops import run
-from benchmarks.machine import pin, raise_open_files
+from phase1.lab.loops import run
+from phase1.lab.machine import pin, raise_open_files
+from phase1.lab.mock.bodies import CHAT, EMBEDDINGS, RESPONSE_HEADERS, RESPONSES, chat_events
 
-__all__ = ["Options", "Script", "main", "parse"]
+__all__ = ["COUNT", "Options", "Request", "Script", "main", "parse", "serve"]
+
+COUNT: Final = "/requests"
+"""Where it tells how often it was asked."""
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _STREAMS = re.compile(rb'"stream"\s*:\s*true')
@@ -91,10 +95,18 @@ class Script:
             b"/embeddings": _whole(200, EMBEDDINGS),
         }
         self._unknown = _whole(404, json.dumps({"error": {"message": "no such path", "code": 404}}).encode())
+        self._asked = 0
         self.stream = _stream(options)
+
+    def latency_of(self, request: Request) -> float:
+        """Seconds until the answer."""
+        return 0.0 if request.path == COUNT.encode() else self.latency
 
     def answer(self, request: Request) -> bytes | None:
         """A whole answer; `None` = the stream."""
+        if request.path == COUNT.encode():
+            return _whole(200, json.dumps({"requests": self._asked}).encode())
+        self._asked += 1
         name = request.path.partition(b"/v1")[2]
         if request.streams and name == b"/chat/completions":
             return None
@@ -155,7 +167,7 @@ class Connection(asyncio.Protocol):
             return
         if request is not None:
             self._buffer = data[request.end :]
-            self._after(self._script.latency, partial(self._answer, request))
+            self._after(self._script.latency_of(request), partial(self._answer, request))
 
     def _close(self) -> None:
         if self._transport is not None:
@@ -198,19 +210,25 @@ class Connection(asyncio.Protocol):
         self._write_next()
 
 
-async def serve(options: Options, *, port: int = 0) -> None:
-    """Listen on loopback, say where, and answer until stdin ends."""
+async def serve(
+    options: Options, *, host: str = "127.0.0.1", port: int = 0, fd: int | None = None, stays: bool = False
+) -> None:
+    """Listen there, or on the socket numbered `fd`, say where, and answer until stdin ends; for ever if it `stays`."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    loop.add_reader(sys.stdin.fileno(), _watch_stdin, ended)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    if not stays:
+        loop.add_reader(sys.stdin.fileno(), _watch_stdin, ended)
     script = Script(options)
-    server = await loop.create_server(lambda: Connection(script, loop), "127.0.0.1", port, backlog=_BACKLOG)
+    listening = socket.create_server((host, port), backlog=_BACKLOG) if fd is None else socket.socket(fileno=fd)
+    server = await loop.create_server(lambda: Connection(script, loop), sock=listening, backlog=_BACKLOG)
     try:
         print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
         await ended.wait()
     finally:
-        loop.remove_reader(sys.stdin.fileno())
+        if not stays:
+            loop.remove_reader(sys.stdin.fileno())
         server.close()
 
 
@@ -221,8 +239,11 @@ def _watch_stdin(ended: asyncio.Event) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve until stdin ends."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.upstream", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m phase1.lab.mock.fast", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen")
+    parser.add_argument("--stays", action="store_true", help="go on when stdin ends")
     parser.add_argument("--port", type=int, default=0, help="0 = any free one")
+    parser.add_argument("--fd", type=int, default=None, help="the number of a socket that listens already")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds until an answer begins")
     parser.add_argument("--events", type=int, default=200, help="objects in a stream")
     parser.add_argument("--per-write", type=int, default=1, help="events that leave together")
@@ -232,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     raise_open_files()
     pin(args.core)
     options = Options(args.latency, max(2, args.events), max(1, args.per_write), args.interval)
-    run(serve(options, port=args.port))
+    run(serve(options, host=args.host, port=args.port, fd=args.fd, stays=args.stays))
     return 0
 
 
