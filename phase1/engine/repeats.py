@@ -68,8 +68,8 @@ class _Result:
 
     @property
     def is_shared(self) -> bool:
-        """Whether it is the same for everybody who has asked."""
-        return isinstance(self.end, Answer | UpstreamError)
+        """Whether it is the same for everybody who has asked; an answer that comes as a stream can be read once."""
+        return isinstance(self.end, UpstreamError) or (isinstance(self.end, Answer) and self.end.stream is None)
 
 
 class Repeats:

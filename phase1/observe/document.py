@@ -86,6 +86,7 @@ def _stats(tally: Tally, node: str) -> dict[str, Any]:
         "ok": outcomes["ok"],
         "rate_limited": outcomes["rate_limit"],
         "retries": sum(count for (_, kind, _), count in attempts.items() if kind == "retry"),
+        "hedges": sum(count for (_, kind, _), count in attempts.items() if kind == "hedge"),
         "seconds": _summary(list(tally.node_seconds.get(node, ()))),
         "last_error": _error(last) if last else None,
     }
@@ -194,7 +195,7 @@ def _node(own: Mapping[str, Any], documents: list[Mapping[str, Any]], seconds: M
         **own,
         **live,
         "stats": {
-            **_added(stats, ("attempts", "ok", "rate_limited", "retries")),
+            **_added(stats, ("attempts", "ok", "rate_limited", "retries", "hedges")),
             "seconds": _summary(seconds.get(f"node {own['name']}", [])),
             "last_error": max(errors, key=_time, default=None),
         },

@@ -360,6 +360,19 @@ async def test_refusal_and_deadline_are_ones_own(make_manager: MakeManager) -> N
     await manager.aclose()
 
 
+async def test_answer_that_comes_as_a_stream_has_one_reader(make_manager: MakeManager) -> None:
+    """Though nobody has asked for one: whoever joined asks for himself, and nothing is kept."""
+    providers = Providers(a=[after(1.0, body(b"a", b"b", content_type="text/plain"))])
+    manager = make_manager(providers, **SHARED, **CACHED)
+    for answer in await gathered(manager, CHAT, CHAT):
+        assert isinstance(answer, Answer)
+        assert answer.stream is not None
+        assert b"".join([chunk async for chunk in answer.stream]) == b"ab"
+    assert providers.asked == ["a", "a"]
+    assert await found(manager) == "miss"
+    await manager.aclose()
+
+
 async def test_patience_of_who_joins_is_his_own(make_manager: MakeManager) -> None:
     """He is told when his time is over; the call goes on for the other."""
     providers = Providers(a=[after(10.0, whole())])

@@ -291,16 +291,21 @@ function drawBreaker(state) {
 }
 
 function drawQueue(state) {
-  const metrics = state.metrics, retries = state.nodes.reduce((sum, node) => sum + node.stats.retries, 0), attempts = state.nodes.reduce((sum, node) => sum + node.stats.attempts, 0);
-  const refused = Object.entries(metrics.rejections).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
+  const metrics = state.metrics, retries = state.nodes.reduce((sum, node) => sum + node.stats.retries + node.stats.hedges, 0), attempts = state.nodes.reduce((sum, node) => sum + node.stats.attempts, 0);
+  const counted = (counts) => Object.entries(counts).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
+  const refused = counted(metrics.rejections);
   const size = state.settings.LLM_QUEUE_SIZE.value;
   const pairs = [
     ["places taken", h("span", {}, `${metrics.in_flight} of ${metrics.capacity}`, meter(metrics.capacity ? metrics.in_flight / metrics.capacity : 0, null, ""))],
     ["waiting", h("span", {}, `${metrics.waiting} of ${number(size)}`, meter(size ? metrics.waiting / size : 0, "warn", ""))],
     ["refused", refused || "none"],
-    ["retries", `${number(retries)}${attempts > retries ? `, ${(attempts / (attempts - retries)).toFixed(2)} attempts per call` : ""}`],
+    ["retries, hedges", `${number(retries)}${attempts > retries ? `, ${(attempts / (attempts - retries)).toFixed(2)} attempts per call` : ""}`],
     ["retry budget used up", metrics.retry_budget_exhausted ? `${number(metrics.retry_budget_exhausted)} times` : "never"],
-  ];
+    ["hedged", counted(metrics.hedges)],
+    ["cache", counted(metrics.cache)],
+    ["broken streams", counted(metrics.broken_streams)],
+    ["abandoned by clients", metrics.abandoned ? number(metrics.abandoned) : ""],
+  ].filter(([, value]) => value !== "");
   $("queue").replaceChildren(h("dl", {}, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
