@@ -55,7 +55,8 @@ async def _misbehave(scene: Scene, *, faults: tuple[str, ...]) -> None:
 def _said(fault: str) -> str:
     behaviour = FAULTS[fault]
     text = "nobody listens" if behaviour is None else behaviour.__doc__ or fault
-    return text.partition("\n")[0].rstrip(".")
+    line = text.partition("\n")[0].rstrip(".")
+    return line[:1].lower() + line[1:]
 
 
 def _one(fault: str) -> Case:
