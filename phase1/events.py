@@ -17,10 +17,13 @@ __all__ = [
     "AttemptFinished",
     "BlockingCall",
     "BreakerChanged",
+    "CacheAsked",
     "CallFinished",
+    "CallerLeft",
     "Event",
     "Events",
     "FellBack",
+    "Hedged",
     "LegacyFinished",
     "LoopStalled",
     "NodeChanged",
@@ -28,6 +31,7 @@ __all__ = [
     "Rejected",
     "Routed",
     "StageFinished",
+    "StreamBroken",
 ]
 
 _log = logging.getLogger("phase1")
@@ -47,7 +51,7 @@ class AttemptFinished:
 
     `began` is on the clock of `time.perf_counter`. `server` is the node's host. `skipped` says who was not asked
     instead, and why (`off`, `cooling`, `asked`, `priority`): `node-a=off node-b=cooling`. `request_id` is what the
-    upstream calls its answer; it is looked up for failures only.
+    upstream calls its answer; it is looked up for failures only. `hedge`: it was made while another node was late.
     """
 
     node: str
@@ -59,6 +63,7 @@ class AttemptFinished:
     server: str = ""
     skipped: str = ""
     request_id: str | None = None
+    hedge: bool = False
 
 
 @dataclass(slots=True)
@@ -141,6 +146,38 @@ class StageFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Hedged:
+    """A node was late. `result` of the other one: `won`, `lost`; it was not asked: `no_node`, `no_budget`."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheAsked:
+    """A call was looked up. `result`: `hit`, `shared` (with one under way), `miss`, `bypass`, `error` (of the store).
+
+    `seconds` until its answer.
+    """
+
+    result: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallerLeft:
+    """The app's own client has gone: so many calls that waited on its behalf were cancelled."""
+
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBroken:
+    """A stream broke after its first content. `reason`: `upstream`, or the clock of ours that ended it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerChanged:
     """The pool's breaker moved, or would have (`enforced` is false in observe-only mode)."""
 
@@ -164,13 +201,17 @@ Event = (
     Routed
     | AttemptFinished
     | CallFinished
+    | CallerLeft
     | Rejected
     | FellBack
+    | Hedged
     | LegacyFinished
     | BlockingCall
     | LoopStalled
     | StageFinished
+    | StreamBroken
     | BreakerChanged
+    | CacheAsked
     | NodeChanged
 )
 

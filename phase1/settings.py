@@ -37,14 +37,17 @@ from pydantic_settings import (
 
 from phase1.exceptions import ConfigurationError
 from phase1.nodes import NodeSettings, nodes_from_file, nodes_from_json
+from phase1.policy.targets import digests_of
 from phase1.validation import (
     MASK,
     canary_key,
     credential,
     http_url,
     in_hundredths,
+    key_list,
     log_level,
     lower,
+    price_table,
     public_url,
     reason,
     redis_url,
@@ -85,7 +88,16 @@ _PAIRS: Final = (
     ("chat_history_limit_default", "chat_history_limit_max", "at most", operator.le),
 )
 _SECRETS: Final = frozenset(
-    {"llm_nodes", "openai_api_key", "llm_admin_token", "llm_metrics_token", "llm_offload_secret"}
+    {
+        "llm_nodes",
+        "openai_api_key",
+        "llm_admin_token",
+        "llm_metrics_token",
+        "llm_offload_secret",
+        "llm_canary_allow",
+        "llm_canary_deny",
+        "llm_canary_secret",
+    }
 )
 _URLS: Final = frozenset({"openai_base_url", "llm_state_url", "redis_url"})
 
@@ -112,6 +124,8 @@ class LoadBalanceStrategy(StrEnum):
 
 _Percent: TypeAlias = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False), AfterValidator(in_hundredths)]
 _Positive: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_NotNegative: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Share: TypeAlias = Annotated[float, Field(ge=0.5, le=0.999, allow_inf_nan=False)]
 _Count: TypeAlias = Annotated[int, Field(ge=1)]
 _CountOrZero: TypeAlias = Annotated[int, Field(ge=0)]
 _CanaryKey: TypeAlias = Annotated[str, AfterValidator(canary_key)]
@@ -121,6 +135,8 @@ _StateName: TypeAlias = Annotated[str, AfterValidator(state_name)]
 _RedisUrl: TypeAlias = Annotated[SecretStr, AfterValidator(redis_url)]
 _Credential: TypeAlias = Annotated[SecretStr, AfterValidator(credential)]
 _Token: TypeAlias = Annotated[SecretStr, AfterValidator(token)]
+_Keys: TypeAlias = Annotated[SecretStr, AfterValidator(key_list)]
+_Prices: TypeAlias = Annotated[str, AfterValidator(price_table)]
 _Strategy: TypeAlias = Annotated[LoadBalanceStrategy, BeforeValidator(lower)]
 _Rescue: TypeAlias = Annotated[Literal["off", "splice", "restart"], BeforeValidator(lower)]
 _Transport: TypeAlias = Annotated[Literal["auto", "aiohttp", "httpx"], BeforeValidator(lower)]
@@ -128,6 +144,7 @@ _Access: TypeAlias = Annotated[Literal["auto", "off"], BeforeValidator(lower)]
 _OffloadBackend: TypeAlias = Annotated[Literal["memory", "redis", "celery"], BeforeValidator(lower)]
 _OnDisconnect: TypeAlias = Annotated[Literal["continue", "cancel"], BeforeValidator(lower)]
 _OffloadFallback: TypeAlias = Annotated[Literal["off", "memory"], BeforeValidator(lower)]
+_CacheScope: TypeAlias = Annotated[Literal["user", "app"], BeforeValidator(lower)]
 _CacheSeconds: TypeAlias = Annotated[int, Field(ge=0, le=600)]
 _Level: TypeAlias = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(log_level)]
 
@@ -150,6 +167,19 @@ class Settings(BaseSettings):
         default="auto",
         description="Where the sticky key of a request comes from: auto, header:NAME, cookie:NAME, authorization"
         " (hashed) or module:function. Without a key a request is legacy while the percent is below 100.",
+    )
+    llm_canary_allow: _Keys | None = Field(
+        default=None,
+        description="Keys that always go to the pool, separated by commas: the key itself, or sha256: and the digest of"
+        " it (printf %s KEY | sha256sum). Kill switches and the breaker still win.",
+    )
+    llm_canary_deny: _Keys | None = Field(
+        default=None, description="Keys that never go to the pool, at no percent, written in the same way."
+    )
+    llm_canary_secret: _Token | None = Field(
+        default=None,
+        description="Signs the header X-LLM-Canary, with which a tester asks for a route (phase1 tester-header makes"
+        " one); 16 characters or more. Not set: the header means nothing.",
     )
     force_legacy_llm: bool = Field(
         default=False, description="true: every request goes to the legacy client; the pool stays warm."
@@ -189,6 +219,52 @@ class Settings(BaseSettings):
         default=30.0, description="Seconds until the first token of an answer; keep-alives do not count."
     )
     llm_idle_timeout: _Positive = Field(default=20.0, description="Seconds of silence inside an answer that has begun.")
+    llm_stream_floor: _NotNegative = Field(
+        default=0.0,
+        description="Tokens per second below which a stream is broken off, once it has been below for LLM_IDLE_TIMEOUT"
+        " seconds in all; 0: it may trickle. Until providers say more, an event counts as one token, keep-alives as"
+        " none.",
+    )
+    llm_cancel_on_disconnect: bool = Field(
+        default=True,
+        description="true: when the client of an app request goes away, the call that it waits for is cancelled, and so"
+        " is the endpoint at that line. false: the answer is waited for all the same.",
+    )
+    llm_cache_seconds: _NotNegative = Field(
+        default=0.0,
+        description="Seconds for which an answer is kept for the same request; 0: none is. In memory, or in the Redis"
+        " of LLM_STATE_URL (extra cache), which then holds answers. Streams are never kept.",
+    )
+    llm_single_flight: bool = Field(
+        default=False, description="true: callers who ask the same at the same time share one upstream call."
+    )
+    llm_cache_scope: _CacheScope = Field(
+        default="user",
+        description="Who shares answers: user (each user by himself; those that nobody can tell apart, together) or app"
+        " (everybody).",
+    )
+    llm_cache_nondeterministic: bool = Field(
+        default=False,
+        description="true: also requests whose answers differ from call to call are answered from the cache. false:"
+        " only embeddings, moderations, and temperature 0.",
+    )
+    llm_cache_max_bytes: _Count = Field(
+        default=64 * 1024 * 1024,
+        description="Bytes of answers that one process keeps in memory; one answer may have a sixteenth of it.",
+    )
+    llm_cache_max_entries: _Count = Field(
+        default=10_000, description="Answers that one process keeps in memory; 1 or more."
+    )
+    llm_hedge: bool = Field(
+        default=False,
+        description="true: when a node is late with its first token, a second one in another quota domain is asked too,"
+        " and the first answer counts. Only for requests that change nothing, within the budget of retries.",
+    )
+    llm_hedge_quantile: _Share = Field(
+        default=0.95,
+        description="When a node is late: the share of its answers that come sooner, 0.5 to 0.999. Used with"
+        " LLM_HEDGE.",
+    )
     llm_stream_rescue: _Rescue = Field(
         default="off",
         description="What happens when a stream breaks after its first token: off (an error event), splice (another"
@@ -257,6 +333,31 @@ class Settings(BaseSettings):
         default=None,
         description="Path of a TOML file with the steps of the rollout. Not set: the weeks of the migration guide, 1,"
         " 10, 25, 50 and 100 percent; phase1 rollout plan shows them.",
+    )
+    llm_shadow_percent: _Percent = Field(
+        default=0.0,
+        description="Percent of the legacy calls of which a copy goes to the pool too, to be compared, 0 to 100; users"
+        " get legacy's answer. Chat completions that are not streamed. It costs tokens: needs LLM_SHADOW_BUDGET and"
+        " LLM_SHADOW_PRICES.",
+    )
+    llm_shadow_budget: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost per day (UTC) in each worker process, in the currency of"
+        " LLM_SHADOW_PRICES; more than 0. Then there are none until the next day.",
+    )
+    llm_shadow_budget_total: _Positive | None = Field(
+        default=None,
+        description="Money that copies may cost from the start of a worker process to its end; more than 0. Not set:"
+        " only LLM_SHADOW_BUDGET counts.",
+    )
+    llm_shadow_prices: _Prices | None = Field(
+        default=None,
+        description="Prices per million tokens, MODEL=INPUT/OUTPUT, separated by commas, * for all other models:"
+        " gpt-4o=2.5/10,*=5/15. A model without a price is not copied.",
+    )
+    llm_shadow_concurrency: _Count = Field(
+        default=4,
+        description="Copies under way at once in each worker process, 1 or more. One more is dropped, none waits.",
     )
     llm_strict_start: bool = Field(
         default=False,
@@ -570,11 +671,26 @@ def _reason(name: str, found: ErrorDetails) -> str:
 
 def _contradictions(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
     """What was written and can never hold. A default that does not fit beside a written value just gives way."""
-    return [
+    return [*_on_both_lists(settings), *_unpaid_shadow(settings, written)] + [
         f"{written[name]}: must be {relation} {limit.upper()}={shown(getattr(settings, limit))}"
         for name, limit, relation, fits in _PAIRS
         if name in written and not fits(getattr(settings, name), getattr(settings, limit))
     ]
+
+
+def _on_both_lists(settings: Settings) -> list[str]:
+    allow, deny = settings.llm_canary_allow, settings.llm_canary_deny
+    if allow is None or deny is None:
+        return []
+    both = len(digests_of(allow.get_secret_value()) & digests_of(deny.get_secret_value()))
+    return [f"LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: {both}"] if both else []
+
+
+def _unpaid_shadow(settings: Settings, written: Mapping[str, _Given]) -> list[str]:
+    needed = [name for name in ("llm_shadow_budget", "llm_shadow_prices") if getattr(settings, name) is None]
+    if not settings.llm_shadow_percent or not needed:
+        return []
+    return [f"{written['llm_shadow_percent']}: needs {' and '.join(name.upper() for name in needed)}"]
 
 
 def _plain(value: object) -> str:

@@ -10,6 +10,9 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
+from phase1.policy.purse import prices_of
+from phase1.policy.targets import digests_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,8 +26,10 @@ __all__ = [
     "credential",
     "http_url",
     "in_hundredths",
+    "key_list",
     "log_level",
     "lower",
+    "price_table",
     "public_url",
     "reason",
     "redis_url",
@@ -83,6 +88,18 @@ def token(value: SecretStr) -> SecretStr:
     if len(value.get_secret_value()) < _TOKEN_MIN_LENGTH:
         raise ValueError(f"must be at least {_TOKEN_MIN_LENGTH} characters long")
     return credential(value)
+
+
+def key_list(value: SecretStr) -> SecretStr:
+    """Keys, or their digests, separated by commas."""
+    digests_of(value.get_secret_value())
+    return value
+
+
+def price_table(value: str) -> str:
+    """`gpt-4o=2.5/10,*=5/15`."""
+    prices_of(value)
+    return value
 
 
 def http_url(value: str) -> str:

@@ -20,6 +20,7 @@ DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboards" /
 _WIDTH = 24
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 _OF = 'job=~"$job", instance=~"$instance"'
+_SAME = 'result="same"'
 _FIRST = 'kind="primary"'
 _CALLS = "gen_ai_client_operation_duration_seconds"
 _WRONG = (
@@ -155,6 +156,13 @@ ROWS: dict[str, list[Panel]] = {
             stacked=True,
         ),
         Panel(
+            "Testers",
+            "Requests with a signed header that asks for a route, by what it came to.",
+            "reqps",
+            {rate("phase1_tester_headers_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
             "Legacy calls",
             "Calls through the legacy client by result.",
             "reqps",
@@ -192,6 +200,50 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel("phase1 itself", "What phase1 adds to a call.", "s", percentiles("phase1_overhead_seconds")),
+    ],
+    "Shadow": [
+        Panel(
+            "Copies",
+            "Legacy calls that were sampled, and those of them that were not compared, by reason.",
+            "reqps",
+            {
+                rate("phase1_shadow_sampled_total"): "sampled",
+                rate("phase1_shadow_dropped_total", "reason"): "dropped: {{reason}}",
+            },
+        ),
+        Panel(
+            "Same answers",
+            "Share of the compared calls in which the pool said the same as legacy: status, finish reason; and the mean"
+            " share of words in common.",
+            "percentunit",
+            {
+                f"{rate('phase1_shadow_compared_total', 'what', _SAME)}"
+                f" / ({rate('phase1_shadow_compared_total', 'what')} > 0)": "{{what}}",
+                mean("phase1_shadow_similarity"): "words in common",
+            },
+        ),
+        Panel(
+            "Compared calls: p50 and p95",
+            "Time of each side.",
+            "s",
+            {
+                quantile(0.5, "phase1_shadow_duration_seconds", "route"): "{{route}} p50",
+                quantile(0.95, "phase1_shadow_duration_seconds", "route"): "{{route}} p95",
+            },
+        ),
+        Panel(
+            "Tokens of compared calls",
+            "As each side has counted them.",
+            "short",
+            {rate("phase1_shadow_tokens_total", "route, type"): "{{route}} {{type}}"},
+        ),
+        Panel(
+            "What copies cost",
+            "Money per hour, in the currency of the prices that were given.",
+            "short",
+            {f"3600 * {rate('phase1_shadow_cost_total')}": "per hour"},
+        ),
+        Panel("Copies under way", "At once, over all workers.", "short", {gauge("phase1_shadow_in_flight"): "copies"}),
     ],
     "Nodes": [
         Panel(
@@ -274,6 +326,33 @@ ROWS: dict[str, list[Panel]] = {
             "Each is a call that failed though another node might have answered.",
             "reqps",
             {rate("phase1_retry_budget_exhausted_total"): "refused"},
+        ),
+        Panel(
+            "Cache",
+            "Calls that were looked up in the cache of answers, by what was found.",
+            "reqps",
+            {rate("phase1_cache_lookups_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Abandoned calls",
+            "Upstream calls that were cancelled because the app's own client had gone.",
+            "reqps",
+            {rate("phase1_abandoned_calls_total"): "abandoned"},
+        ),
+        Panel(
+            "Hedges",
+            "Nodes that were late, and what came of asking another one.",
+            "reqps",
+            {rate("phase1_hedges_total", "result"): "{{result}}"},
+            stacked=True,
+        ),
+        Panel(
+            "Broken streams",
+            "Streams that broke after their first content: by the upstream, or by our clocks (idle, floor).",
+            "reqps",
+            {rate("phase1_streams_broken_total", "reason"): "{{reason}}"},
+            stacked=True,
         ),
     ],
     "Process": [

@@ -17,6 +17,7 @@ OPTIONAL = (
     "langgraph",
     "libcst",
     "llmock",
+    "openfeature",
     "orjson",
     "prometheus_client",
     "redis",

@@ -1,4 +1,7 @@
-"""What may a response tell its reader? `X-LLM-Route` and `Server-Timing`, each only if the operator wants it."""
+"""What may a response tell its reader? Route (and cache) and timing, each only if the operator wants it.
+
+`X-LLM-Route`, with `X-LLM-Cache` where there is a cache, and `Server-Timing`.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +41,8 @@ class Extras:
                 headers = MutableHeaders(scope=message)
                 if self.route:
                     headers["x-llm-route"] = "fallback" if unit.fell_back else str(unit.chosen.route)
+                    if unit.cache is not None:
+                        headers["x-llm-cache"] = unit.cache
                 if self.timing:
                     headers.append("server-timing", ", ".join(_timings(unit)))
             await send(message)

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 from phase1.asgi.children import give_portals_to_children
 from phase1.asgi.context import SCOPE_KEY, RequestContext
+from phase1.asgi.departure import Departure
 from phase1.asgi.extras import extras_of
 from phase1.asgi.keys import KeySource, key_source
 from phase1.asgi.routes import Pages
+from phase1.asgi.testers import testers_of
 from phase1.doors.manager import LLMManager
 from phase1.doors.portal import in_portal
 from phase1.doors.slices import slices_here
@@ -70,6 +72,8 @@ class Phase1Middleware:
             self.refusal = exc
         else:
             self._extras = extras_of(self.manager.settings)
+            self._testers = testers_of(self.manager.settings, self.manager.tester_headers)
+            self._watches = self.manager.settings.llm_cancel_on_disconnect
 
     def _configured_key(self) -> KeySource:
         try:
@@ -109,8 +113,28 @@ class Phase1Middleware:
             await response(scope, receive, send)
             return
         context = scope[SCOPE_KEY] = RequestContext(self.manager, scope, self._key_source)
+        if self._testers is not None:
+            context.unit.wanted = self._testers.route_of(scope)
         if self._extras is not None and scope["type"] == "http":
             send = self._extras.around(send, context.unit)
+        if self._watches and scope["type"] == "http" and self.manager.switches.enabled:
+            await self._watched(scope, context, receive, send)
+        else:
+            await self._run(scope, context, receive, send)
+
+    async def _watched(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
+        """The same for a client that may leave."""
+        departure = context.unit.departure = Departure(scope, receive, send, self.manager.events)
+        try:
+            await self._run(scope, context, departure.receive, departure.send)
+        except BaseException as exc:
+            if not departure.excuses(exc):
+                raise
+        finally:
+            departure.close()
+        await departure.answer()
+
+    async def _run(self, scope: Scope, context: RequestContext, receive: Receive, send: Send) -> None:
         token = current_unit.set(context.unit)
         try:
             if self.manager.switches.enabled:
@@ -155,9 +179,9 @@ class Phase1Middleware:
 
 
 def _agent_of(manager: LLMManager, pages: Pages) -> Agent | None:
-    settings = manager.settings
-    shared = settings.llm_state_url != "memory:"
-    if not (manager.switches.enabled and (shared or settings.llm_auto_rollout)):
+    settings, switches = manager.settings, manager.switches
+    wanted = settings.llm_state_url != "memory:" or settings.llm_auto_rollout
+    if not wanted or not switches.enabled or switches.emergency:
         return None
     from phase1.rollout.layer import attach  # noqa: PLC0415 - only who wants it loads it
 

@@ -18,6 +18,8 @@ from phase1.console.findings import findings
 from phase1.console.remote import DEFAULT_URL, Remote
 from phase1.console.rollout import add_rollout
 from phase1.console.screen import screen, settings_table
+from phase1.console.shadow import shadow_screen
+from phase1.console.testers import make_header
 from phase1.envfile import write
 from phase1.exceptions import Phase1Error
 from phase1.settings import Settings
@@ -41,6 +43,8 @@ def add_to(app: typer.Typer) -> None:
     app.command("env")(env)
     app.command("init")(init)
     add_rollout(app)
+    app.command("tester-header")(make_header)
+    app.command("shadow")(shadow)
 
 
 def status(*, url: _Url = DEFAULT_URL, token: _Token = None, as_json: _Json = False) -> None:
@@ -89,6 +93,26 @@ def top(
                 count,
                 lambda document: live.update(screen(document, width=console.width), refresh=True),
             )
+
+
+def shadow(*, url: _Url = DEFAULT_URL, token: _Token = None, as_json: _Json = False) -> None:
+    """Show how the pool's answers to copies of legacy calls differ from legacy's (LLM_SHADOW_PERCENT).
+
+    The exit code is 1 when the app does not answer, or copies nothing.
+
+    \b
+    phase1 shadow
+    phase1 shadow https://app.example --json | jq .statuses
+    """  # noqa: D301 - click reads the backspace as "do not wrap"
+    with _remote(url, token) as remote:
+        document = _ask(remote)
+    found = document.get("shadow")
+    if found is None:
+        _fail("this app copies nothing: LLM_SHADOW_PERCENT is 0 there, or it has no pool")
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        _console().print(shadow_screen(found, workers=len(document["workers"])))
 
 
 def _each(remote: Remote, interval: float, count: int, show: Callable[[dict[str, Any]], None]) -> None:

@@ -174,6 +174,7 @@ def _pairs(document: dict[str, Any]) -> RenderableType:
         ("routes", routes or "none yet"),
         ("fallbacks", _counts(metrics["fallbacks"])),
         ("refused", _counts(metrics["rejections"])),
+        *((name, _counts(metrics[name])) for name in ("hedges", "cache") if metrics.get(name)),
     )
     for name, value in rows:
         table.add_row(Text(name, style="dim"), value)

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine
-from concurrent.futures import wait
+from concurrent import futures
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -117,13 +117,15 @@ def _wait_in_thread(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEve
         coroutine.close()
         raise LoopBlocked("the event loop of this call is closed") from exc
     try:
-        while not wait([call], patience).done:
+        while not futures.wait([call], patience).done:
             if first.acquire(blocking=False):
                 coroutine.close()
                 _give_up(f"the event loop did not move for {patience:g} s")
             elif not loop.is_running():
                 _give_up("the event loop of this call has stopped")
         return call.result()
+    except futures.CancelledError:  # no `except Exception` of the app's may take it for a failure
+        raise asyncio.CancelledError from None
     except BaseException:  # also Ctrl-C
         call.cancel()
         raise

@@ -22,6 +22,8 @@ from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
 from phase1.doors.http import STREAMS, Ours, async_engine_client, crossing, family_of, refusal, sync_engine_client
 from phase1.doors.offloaded import offload_response
+from phase1.doors.shadow.shadow import CHAT
+from phase1.doors.shadow.watch import beside, beside_blocking
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
 from phase1.doors.unit import Unit, current_unit
@@ -100,7 +102,9 @@ class _Async(Ours):
             return cast("httpx.Response", await own())
         unit, home, base_url = plan
         if unit.selection.route is Route.LEGACY:
-            return await _timed(own(), request, unit, None)
+            if unit.manager.shadow is None or home is not unit.manager or options.get("stream"):
+                return await _timed(own(), request, unit, None)
+            return await beside(unit, _question(request, base_url), _timed(own(), request, unit, None))
         with PoolGuard(unit, has_legacy=True, other_credentials=lambda: False) as guard:
             response = await async_engine_client(home, base_url, family_of(request)).send(request, **options)
             guard.check()
@@ -120,7 +124,11 @@ class _Sync(Ours):
             unit.manager.events.notify(BlockingCall(calling_site()))
             return cast("httpx.Response", own())
         if unit.selection.route is Route.LEGACY:
-            return _own_way(own, request, unit, bridge, None)
+            if unit.manager.shadow is None or home is not unit.manager or options.get("stream"):
+                return _own_way(own, request, unit, bridge, None)
+            return beside_blocking(
+                unit, _question(request, base_url), partial(_own_way, own, request, unit, bridge, None)
+            )
         token = crossing.set(bridge)
         try:
             with PoolGuard(unit, has_legacy=True, other_credentials=lambda: False) as guard:
@@ -130,6 +138,12 @@ class _Sync(Ours):
         finally:
             crossing.reset(token)
         return _own_way(own, request, unit, bridge, guard.remaining)
+
+
+def _question(request: httpx.Request, base_url: str) -> bytes | None:
+    """The body of a chat completion; `None` = it is another call, or its body is a stream of the app's."""
+    path = str(request.url).partition("?")[0].removeprefix(base_url.rstrip("/"))
+    return request.content if path == CHAT and hasattr(request, "_content") else None
 
 
 def _own_way(

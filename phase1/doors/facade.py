@@ -11,6 +11,7 @@ from phase1.doors.bridge import bridge_for
 from phase1.doors.guard import PoolGuard
 from phase1.doors.http import asked_timeout
 from phase1.doors.sdk_legacy import SdkLegacy
+from phase1.doors.shadow.watch import beside
 from phase1.doors.sites import calling_site
 from phase1.events import BlockingCall
 from phase1.exceptions import ConfigurationError
@@ -72,7 +73,10 @@ class LLMClient:
         if not manager.switches.enabled:
             return await legacy.generate(messages, params, inline=True)
         if self.selection.route is Route.LEGACY and legacy.exists:
-            return await legacy.generate(messages, params, inline=False)
+            asking = legacy.generate(messages, params, inline=False)
+            if manager.shadow is None:
+                return await asking
+            return await beside(self._unit, {"model": manager.model, "messages": messages, **params}, asking)
         guard = PoolGuard(
             self._unit,
             has_legacy=legacy.exists,

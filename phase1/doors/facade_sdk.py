@@ -13,6 +13,7 @@ from phase1.doors.lean.resources import AsyncLean
 from phase1.doors.lean.short import Way, falling_back
 from phase1.doors.sdk import timeout_of
 from phase1.doors.sdk_legacy import SdkLegacy
+from phase1.doors.shadow.watch import beside, question_in
 from phase1.engine.homes import DEFAULT_BASE_URL, PLACEHOLDER_KEY
 from phase1.policy.selection import Route
 from phase1.validation import public_url
@@ -51,7 +52,10 @@ class FacadeOpenAI(AsyncLean, openai.AsyncOpenAI):
         """Send one request of any resource."""
         legacy = self._legacy
         if legacy is not None and self._unit.selection.route is Route.LEGACY:
-            return await legacy.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            asking = legacy.request(cast_to, options, stream=stream, stream_cls=stream_cls)
+            if self._unit.manager.shadow is None or stream:
+                return await asking
+            return await beside(self._unit, question_in(options), asking)
         if (guard := falling_back.get()) is None:
             guard = self._guard(timeout_of(self, options))
             with guard:

@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Self, cast
 
 from phase1.doors.background import close_with_loop
+from phase1.doors.departing import send_for_caller
 from phase1.doors.lean.learnt import note
 from phase1.engine.call import Answer, AnswerStream, Call
 from phase1.engine.transport import TransportError
@@ -193,7 +194,7 @@ async def ask(manager: Manager, call: Call, request: httpx.Request) -> Answer | 
     turn = taking_turn.get()
     close_with_loop(manager)
     try:
-        return await turn.send(manager, call)
+        return await send_for_caller(manager, call, turn)
     except Refused as exc:
         return refusal(exc, request)
     except PoolError as exc:

@@ -6,20 +6,24 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import urlsplit
 
 from phase1.doors.legacy import Legacy
 from phase1.doors.unit import Unit
+from phase1.engine.answers import Store
 from phase1.engine.binding import Binding
 from phase1.engine.manager import Manager, TransportFactory
 from phase1.engine.node import NodeSpec
 from phase1.engine.nodes_watch import NodesWatch
 from phase1.exceptions import ConfigurationError
 from phase1.settings import NodeSettings, Settings, pool_requested, strict_start_requested
+from phase1.validation import public_url
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from phase1.doors.facade import LLMClient
     from phase1.doors.facade_sdk import FacadeOpenAI
     from phase1.doors.sdk import AsyncOpenAI
+    from phase1.doors.shadow.shadow import Shadow
 
 __all__ = ["LLMManager", "Rollout"]
 
@@ -61,8 +66,16 @@ class LLMManager(Manager):
         rng: Callable[[], float] = random.random,
     ) -> None:
         settings, nodes, problem = _configure(settings)
-        super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng)
+        super().__init__(settings, nodes, transport=transport, clock=clock, rng=rng, store=_store(settings, nodes))
         self.legacy = Legacy(legacy, self)
+        self.tester_headers: Counter[str] = Counter()
+        """Signed headers of testers: `accepted`, or what was wrong with them."""
+        self.shadow: Shadow | None = None
+        """Compares the pool's answers with legacy's, if the operator wants it."""
+        if settings.llm_shadow_percent:
+            from phase1.doors.shadow.shadow import shadow_of  # noqa: PLC0415 - imports the SDK
+
+            self.shadow = shadow_of(self, rng)
         if nodes and (paths := settings.node_files()):
             self.nodes_watch = NodesWatch(paths, lambda: _specs(settings))
         if settings.describe()["LOG_LEVEL"]["source"] != "default":
@@ -92,6 +105,21 @@ class LLMManager(Manager):
         self.problem = problem
         self.switches = replace(self.switches, ready=False)
         _log.error("%s; the app runs on the legacy client", problem)
+
+    async def start(self) -> None:
+        """Build the pool for the running loop; again after `aclose`. Idempotent."""
+        if self.shadow is not None:
+            self.shadow.reopen()
+        await super().start()
+
+    async def aclose(self, *, drain: float | None = None) -> None:
+        """Admit nobody new, cancel copies, let calls in flight finish, close every connection.
+
+        `drain`: seconds to wait for them; default = the request deadline.
+        """
+        if self.shadow is not None:
+            await self.shadow.aclose()
+        await super().aclose(drain=drain)
 
     @cached_property
     def facade(self) -> FacadeOpenAI:
@@ -152,11 +180,31 @@ def _configure(settings: Settings | None) -> tuple[Settings, tuple[NodeSpec, ...
     try:
         settings = settings or Settings.load()
         nodes = _specs(settings) if settings.enable_llm_pool else ()
+        _require_redis(settings, nodes)
     except ConfigurationError as exc:
         if strict:
             raise
         return settings or Settings.model_construct(), (), str(exc)
     return settings, nodes, None
+
+
+def _keeps_in_redis(settings: Settings) -> bool:
+    return settings.llm_cache_seconds > 0 and settings.llm_state_url.startswith(("redis:", "rediss:"))
+
+
+def _require_redis(settings: Settings, nodes: tuple[NodeSpec, ...]) -> None:
+    if nodes and _keeps_in_redis(settings) and find_spec("redis") is None:
+        url = public_url(settings.llm_state_url)
+        raise ConfigurationError(f'LLM_STATE_URL={url}: needs redis-py: pip install "phase1[cache]"')
+
+
+def _store(settings: Settings, nodes: tuple[NodeSpec, ...]) -> Store | None:
+    """Where answers are kept, if that is not this process's memory."""
+    if not nodes or not _keeps_in_redis(settings):
+        return None
+    from phase1.doors.redis_answers import RedisStore  # noqa: PLC0415 - extra `cache`
+
+    return RedisStore(settings.llm_state_url)
 
 
 def _specs(settings: Settings) -> tuple[NodeSpec, ...]:

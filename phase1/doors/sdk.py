@@ -30,6 +30,7 @@ from phase1.doors.lean.learnt import Learnt
 from phase1.doors.lean.resources import AsyncLean, Lean
 from phase1.doors.lean.short import Way, falling_back
 from phase1.doors.offloaded import offload_stream
+from phase1.doors.shadow.watch import watched, watched_blocking
 from phase1.doors.sites import calling_site
 from phase1.doors.threads import run_in_threads
 from phase1.doors.unit import Unit, current_unit
@@ -185,8 +186,9 @@ class AsyncDoor(AsyncLean, _Door):
             if call.home is None:
                 return await call.own_way()
             if call.unit.selection.route is Route.LEGACY:
+                seen = watched(call) if call.unit.manager.shadow is not None and not stream else call
                 with call.unit.legacy_call(streamed=call.streams):
-                    return await call.own_way()
+                    return await seen.own_way()
             with (guard := call.guard()):
                 return await _by_view(call, call.home)
         falling_back.set(None)
@@ -227,7 +229,8 @@ class SyncDoor(Lean, _Door):
             falling_back.set(None)
             return _own_way_over(bridge, call, guard)
         if call.unit.selection.route is Route.LEGACY:
-            return _own_way_over(bridge, call)
+            seen = call.unit.manager.shadow is not None and not stream
+            return _own_way_over(bridge, watched_blocking(call) if seen else call)
         token = crossing.set(bridge)
         try:
             with (guard := call.guard()):

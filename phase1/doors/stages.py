@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from phase1.doors.unit import current_unit
-from phase1.events import CallFinished, Event, FellBack, LegacyFinished, StageFinished
+from phase1.events import CacheAsked, CallFinished, Event, FellBack, LegacyFinished, StageFinished
 
 if TYPE_CHECKING:
     from phase1.doors.unit import Unit
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LLM_RESPONSE", "StageClock", "stage", "tell_stages"]
 
 LLM_RESPONSE: Final = "llm_response"
+_WITHOUT_A_CALL: Final = frozenset({"hit", "shared"})
 _OF_THE_APP: Final = ("db_fetch", "db_save")
 
 
@@ -45,7 +46,7 @@ def stage(name: str) -> Iterator[None]:
 class StageClock:
     """An observer: the seconds of each LLM call go to the app request in whose context it ends."""
 
-    hears: Final = frozenset({CallFinished, LegacyFinished, FellBack})
+    hears: Final = frozenset({CallFinished, LegacyFinished, FellBack, CacheAsked})
 
     def on_event(self, event: Event, /) -> None:
         """Add them."""
@@ -53,8 +54,16 @@ class StageClock:
         if kind is CallFinished or kind is LegacyFinished:
             if (unit := current_unit.get()) is not None:
                 _add(unit, LLM_RESPONSE, event.seconds)  # type: ignore[union-attr]
+        elif kind is CacheAsked and (unit := current_unit.get()) is not None:
+            _looked_up(unit, event)  # type: ignore[arg-type]
         elif kind is FellBack and (unit := current_unit.get()) is not None:
             unit.fell_back = True
+
+
+def _looked_up(unit: Unit, event: CacheAsked) -> None:
+    unit.cache = event.result if event.result != "error" else unit.cache
+    if event.result in _WITHOUT_A_CALL:
+        _add(unit, LLM_RESPONSE, event.seconds)
 
 
 def _add(unit: Unit, name: str, seconds: float) -> None:

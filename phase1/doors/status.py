@@ -42,11 +42,13 @@ def status(manager: LLMManager) -> dict[str, object]:
             "disable_pool": manager.switches.disable_pool,
             "emergency": manager.switches.emergency,
         },
-        "canary": {"percent": manager.canary.percent, "salt": manager.canary.salt},
+        "canary": {"percent": manager.canary.percent, "salt": manager.canary.salt, **_targets(manager)},
         "rollout": manager.rollout.status() if manager.rollout is not None else None,
+        "shadow": manager.shadow.document() if manager.shadow is not None else None,
         "breaker": _breaker(manager),
         "pool": _pool(manager),
         "nodes": _nodes(manager),
+        "cache": manager.repeats.store.describe() if manager.repeats is not None else None,
         "metrics": metrics(manager),
         "settings": manager.settings.describe(),
     }
@@ -69,6 +71,11 @@ def metrics(manager: LLMManager) -> dict[str, object]:
         "blocking_sites": dict(tally.blocking_sites),
         "breaker_transitions": dict(tally.transitions),
         "rejections": dict(tally.rejections),
+        "tester_headers": dict(manager.tester_headers),
+        "broken_streams": dict(tally.broken_streams),
+        "hedges": dict(tally.hedges),
+        "abandoned": tally.abandoned,
+        "cache": dict(tally.cache),
         "finished": tally.finished,
         "failed": tally.failed,
         "tokens": tally.token_count,
@@ -94,6 +101,11 @@ def summary_line(manager: LLMManager) -> str:
     legacy = "a legacy client" if manager.legacy.exists else "no legacy client"
     why = f" ({manager.problem})" if manager.problem else ""
     return f"LLM system: {mode(manager)}{why}, canary {manager.canary.percent:g} %, {legacy}, {manager!r}"
+
+
+def _targets(manager: LLMManager) -> dict[str, int]:
+    targets = manager.targets
+    return {"allowed": len(targets.allowed) if targets else 0, "denied": len(targets.denied) if targets else 0}
 
 
 def _breaker(manager: LLMManager) -> dict[str, object]:

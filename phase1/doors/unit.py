@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 from phase1.events import LegacyFinished
 
 if TYPE_CHECKING:
+    from phase1.doors.departing import Departing
     from phase1.doors.manager import LLMManager
     from phase1.doors.slices import Slices
-    from phase1.policy.selection import Selection
+    from phase1.policy.selection import Route, Selection
 
 __all__ = ["PATIENCE", "Unit", "current_unit"]
 
@@ -38,12 +39,15 @@ class Unit:
         "_key_of",
         "_selection",
         "began",
+        "cache",
+        "departure",
         "fell_back",
         "loop",
         "manager",
         "patience",
         "slices",
         "stages",
+        "wanted",
     )
 
     def __init__(
@@ -63,10 +67,16 @@ class Unit:
         self.began = time.perf_counter()
         self.stages: dict[str, float] = {}
         """Seconds by stage (`doors.stages`)."""
+        self.departure: Departing | None = None
+        """Who watches the client of the app request, where there is one."""
+        self.cache: str | None = None
+        """What the cache had for the last call: `hit`, `shared`, `miss` or `bypass`; `None` = nobody has looked."""
         self.slices: Slices | None = None
         """The turns of its loop, where others wait for that loop too."""
         self.fell_back = False
         """Whether legacy answered a call instead of the pool."""
+        self.wanted: Route | None = None
+        """The route that a tester's signed header asks for."""
 
     @property
     def chosen(self) -> Selection | None:
@@ -90,7 +100,7 @@ class Unit:
     def selection(self) -> Selection:
         """The route and its reason."""
         if self._selection is None:
-            self._selection = self.manager.select(self.key)
+            self._selection = self.manager.select(self.key, wanted=self.wanted)
         return self._selection
 
     @property

@@ -1,8 +1,8 @@
 """One attempt at one node: send, wait for an answer or its first content, and say what happened.
 
-Four clocks end it: connecting (the transport's), the first token, the pause between two chunks, and the call's
-deadline. Nothing is passed to the caller before the first content of a stream, so that a failure until then can be
-tried elsewhere. After it, a stream that breaks ends with an honest error event, never in silence.
+Clocks end it: connecting (the transport's), the first token, the pause between two chunks, a floor in tokens per
+second, and the call's deadline. Nothing is passed to the caller before the first content of a stream, so that a failure
+until then can be tried elsewhere. After it, a stream that breaks ends with an honest error event, never in silence.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pydantic_core import from_json, to_json
 
 from phase1.engine.call import Call, StreamSource
 from phase1.engine.deadlines import Deadlines
+from phase1.engine.paced import BelowFloor, Paced, Source
 from phase1.engine.sse import BROKEN_EVENT, EventSplitter, Progress, StreamReader
 from phase1.engine.transport import Broken, Fields, NeverSent, Transport, TransportError, WireRequest, WireResponse
 from phase1.engine.watch import Watched
 from phase1.policy.classify import Kind, Outcome, answered, outcome_of_error, outcome_of_status, retry_after_seconds
+from phase1.policy.floor import Floor
 
 __all__ = ["Attempt", "Clocks", "try_once"]
 
@@ -39,10 +41,14 @@ NO_FIELDS = Fields.of(())
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Seconds: until the first token of a stream, and between two of its chunks."""
+    """Seconds until the first token of a stream, and between two of its chunks; `floor` in tokens per second (0: none).
+
+    A stream may be below its floor for `idle` seconds in all before it is broken off.
+    """
 
     first_token: float
     idle: float
+    floor: float = 0.0
 
 
 @dataclass(slots=True)
@@ -116,12 +122,12 @@ async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> At
         return await _receive_json(response)
     content_type = content_type.partition(";")[0].strip().lower()
     if content_type == "text/event-stream":
-        return await _receive_stream(response, _EventSource(response, skims=skims), clocks.idle)
+        return await _receive_stream(response, _EventSource(response, skims=skims), clocks)
     if content_type == "application/json" or content_type.endswith("+json"):
         return await _receive_json(response)
     if content_type == "text/html":
         return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("an HTML page instead of an answer"))
-    return await _receive_stream(response, _OpaqueSource(response), clocks.idle)
+    return await _receive_stream(response, _OpaqueSource(response), clocks)
 
 
 async def _receive_error(response: WireResponse) -> Attempt:
@@ -174,14 +180,16 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-async def _receive_stream(response: WireResponse, source: _EventSource | _OpaqueSource, idle: float) -> Attempt:
+async def _receive_stream(response: WireResponse, source: _EventSource | _OpaqueSource, clocks: Clocks) -> Attempt:
     outcome = await source.begin()
     if source.error is not None:
         return _answer_in_band(response, outcome, source.error)
     if outcome.kind is not Kind.OK:
         error = Broken(f"the stream ended before its first content ({outcome.kind})")
         return Attempt(outcome, status=response.status, error=error)
-    return Attempt(outcome, status=response.status, headers=response.headers, stream=_LiveStream(source, idle=idle))
+    rest = Paced(source, Floor(clocks.floor, grace=clocks.idle)) if clocks.floor else source
+    stream = _LiveStream(rest, idle=clocks.idle)
+    return Attempt(outcome, status=response.status, headers=response.headers, stream=stream)
 
 
 def _answer_in_band(response: WireResponse, outcome: Outcome, error: Mapping[str, object]) -> Attempt:
@@ -193,6 +201,12 @@ def _answer_in_band(response: WireResponse, outcome: Outcome, error: Mapping[str
         headers=Fields.of([("content-type", "application/json"), *kept]),
         body=to_json({"error": error}),
     )
+
+
+def _what_broke(error: Exception) -> str | None:
+    if not isinstance(error, TimeoutError):
+        return None
+    return "floor" if isinstance(error, BelowFloor) else "idle"
 
 
 class _EventSource:
@@ -311,7 +325,7 @@ class _LiveStream:
 
     __slots__ = ("_idle", "_outcome", "_source")
 
-    def __init__(self, source: _EventSource | _OpaqueSource, *, idle: float) -> None:
+    def __init__(self, source: Source, *, idle: float) -> None:
         self._source = source
         self._idle = idle
         self._outcome: Outcome | None = None
@@ -342,7 +356,7 @@ class _LiveStream:
                 yield batch
             self._outcome = self._source.final()
         except (TimeoutError, TransportError, ValueError) as exc:
-            self._outcome = self._source.said or Outcome(Kind.BROKEN_AFTER_TOKEN)
+            self._outcome = self._source.said or Outcome(Kind.BROKEN_AFTER_TOKEN, code=_what_broke(exc))
             if self._source.last_word is None:
                 raise Broken("the body broke before its end") from exc
         if self._outcome.kind is Kind.BROKEN_AFTER_TOKEN:

@@ -53,7 +53,8 @@ class Deadlines:
     def _run_out(self, number: int) -> None:
         del self._timers[number]
         for scope, at in self._slots.pop(number).items():
-            scope.reschedule(min(at, asyncio.get_running_loop().time()))
+            if not scope.expired():  # somebody else has let it run out in the same moment
+                scope.reschedule(min(at, asyncio.get_running_loop().time()))
 
     def __len__(self) -> int:
         return sum(map(len, self._slots.values()))

@@ -46,6 +46,8 @@ class Flight:
     watched: Watched | None = None
     deferred: bool = False
     """Whether the verdict comes with the end of the stream."""
+    hedge: bool = False
+    """Whether another node is late, and this one is asked beside it."""
 
 
 class Lessons:

@@ -12,11 +12,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
 from functools import partial
 from urllib.parse import urlsplit
 
 from phase1.engine.admission import Admission
+from phase1.engine.answers import MemoryStore, Store
 from phase1.engine.attempt import Attempt, Clocks
 from phase1.engine.binding import Binding, Bindings
 from phase1.engine.call import Answer, AnswerStream, Call
@@ -25,19 +25,22 @@ from phase1.engine.log import DecisionLog, OperatorLog
 from phase1.engine.node import Node, NodeSpec
 from phase1.engine.nodes_watch import NodesWatch
 from phase1.engine.pool import Pool, PoolResult
+from phase1.engine.repeats import Repeats, Rules
+from phase1.engine.reporting import reporting
 from phase1.engine.tally import Tally
+from phase1.engine.targeting import targets_of
 from phase1.engine.tokens import model_of
 from phase1.engine.transport import Transport
 from phase1.engine.transport.choice import transport_factory
 from phase1.engine.upkeep import apply_nodes, look, on_loop, take_care
 from phase1.engine.usage import Flow, tokens_in
-from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed
+from phase1.events import BreakerChanged, CallFinished, Events, Rejected, Routed, StreamBroken
 from phase1.exceptions import CircuitOpen, DeadlineExceeded, PoolClosed, PoolError, UnknownNode, UpstreamError
 from phase1.policy.balancer import balancer_of
 from phase1.policy.breaker import Permit, PoolBreaker, Rejection, Transition
 from phase1.policy.canary import Canary
 from phase1.policy.classify import Kind, Outcome, Verdict, judge
-from phase1.policy.selection import Selection, Switches, select
+from phase1.policy.selection import Route, Selection, Switches, select
 from phase1.settings import LoadBalanceStrategy, Settings
 
 __all__ = ["LEGACY_THREADS", "Manager", "TransportFactory", "reporting"]
@@ -45,11 +48,11 @@ __all__ = ["LEGACY_THREADS", "Manager", "TransportFactory", "reporting"]
 LEGACY_THREADS = 64
 """Calls to a synchronous legacy client that may run at once: its own bounded threads, never the loop's default ones."""
 
+_ANSWERS_AT_LEAST = 16
+"""A cache holds as many at least: none is kept that would take more than its part."""
+
 TransportFactory = Callable[[int, float], Transport]
 """`(connections, connect_timeout) -> Transport`."""
-
-reporting: ContextVar[list[Outcome] | None] = ContextVar("phase1_reporting", default=None)
-"""Where the outcome of each call made in this context is noted: the SDK's exceptions alone do not tell all of it."""
 
 
 class Manager:
@@ -64,6 +67,7 @@ class Manager:
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
         events: Events | None = None,
+        store: Store | None = None,
     ) -> None:
         self.settings = settings
         self.nodes = nodes
@@ -73,6 +77,7 @@ class Manager:
         self.door_clients: dict[str, object] = {}
         """What the doors have made once for this manager, by their own names."""
         self.canary = Canary(settings.llm_canary_percent)
+        self.targets = targets_of(settings)
         self.breaker = PoolBreaker(
             failure_threshold=settings.llm_failure_threshold,
             # A unary answer's first token is its whole body: a probe may take as long as any request.
@@ -96,6 +101,25 @@ class Manager:
         self._transport = transport or transport_factory(settings.llm_transport)
         self.clock = clock
         self._rng = rng
+        self._store = store
+        self.repeats = self._repeats()
+        """Keeps and shares answers, where the operator wants it."""
+
+    def _repeats(self) -> Repeats | None:
+        settings = self.settings
+        if not (settings.llm_cache_seconds or settings.llm_single_flight):
+            return None
+        largest, entries = settings.llm_cache_max_bytes, settings.llm_cache_max_entries
+        self._store = self._store or MemoryStore(max_bytes=largest, max_entries=entries, clock=self.clock)
+        rules = Rules(
+            seconds=settings.llm_cache_seconds,
+            shares=settings.llm_single_flight,
+            by_user=settings.llm_cache_scope == "user",
+            everything=settings.llm_cache_nondeterministic,
+            largest=largest // _ANSWERS_AT_LEAST,
+            deadline=settings.llm_request_deadline,
+        )
+        return Repeats(rules, self._store, ask=self.send, nodes=lambda: self.nodes, events=self.events)
 
     def _on_transition(self, change: Transition) -> None:
         self.events.notify(
@@ -143,11 +167,16 @@ class Manager:
         return Pool(
             [self.build_node(spec) for spec in self.nodes],
             balancer=balancer_of(strategy, rng=self._rng),
-            clocks=Clocks(first_token=settings.llm_first_token_timeout, idle=settings.llm_idle_timeout),
+            clocks=Clocks(
+                first_token=settings.llm_first_token_timeout,
+                idle=settings.llm_idle_timeout,
+                floor=settings.llm_stream_floor,
+            ),
             max_attempts=settings.openai_max_retries + 1,
             events=self.events,
             rng=self._rng,
             clock=self.clock,
+            hedge_quantile=settings.llm_hedge_quantile if settings.llm_hedge else None,
         )
 
     def build_node(self, spec: NodeSpec) -> Node:
@@ -194,17 +223,35 @@ class Manager:
         """Whose nodes serve a client with this address and key; `None` = nobody's: leave the client alone."""
         return self.homes.of(base_url, api_key, trusted=trusted)
 
-    def sibling(self, spec: NodeSpec) -> Manager:
+    def sibling(self, *specs: NodeSpec, settings: Settings | None = None, events: Events | None = None) -> Manager:
         """A manager for other nodes of the same app: own breaker and connections, the same switches and events."""
         return Manager(
-            self.settings, (spec,), transport=self._transport, clock=self.clock, rng=self._rng, events=self.events
+            settings or self.settings,
+            specs,
+            transport=self._transport,
+            clock=self.clock,
+            rng=self._rng,
+            events=events or self.events,
+            store=self._store,
         )
 
-    def select(self, key: str | None) -> Selection:
-        """The route for one app request. Ask once per request and keep the answer."""
-        selection = select(switches=self.switches, canary=self.canary, breaker=self.breaker, key=key, rng=self._rng)
+    def select(self, key: str | None, *, wanted: Route | None = None) -> Selection:
+        """The route for one app request. Ask once per request and keep the answer. `wanted`: by a signed header."""
+        selection = self.look(key, wanted=wanted)
         self.events.notify(Routed(selection.route, selection.reason))
         return selection
+
+    def look(self, key: str | None, *, wanted: Route | None = None) -> Selection:
+        """Which way a request of `key` would go now. Nothing is counted."""
+        return select(
+            switches=self.switches,
+            canary=self.canary,
+            breaker=self.breaker,
+            key=key,
+            rng=self._rng,
+            targets=self.targets,
+            wanted=wanted,
+        )
 
     async def start(self) -> None:
         """Build the pool for the running loop; again after `aclose`. Idempotent."""
@@ -219,14 +266,19 @@ class Manager:
         """
         seconds = self.settings.llm_request_deadline if drain is None else drain
         await asyncio.gather(self.bindings.aclose(drain=seconds), self.homes.aclose(drain=seconds))
+        if self._store is not None:
+            await self._store.aclose()
 
-    async def send(self, call: Call, *, key: str | None = None, share: float = 0.0) -> Answer:
+    async def send(self, call: Call, *, key: str | None = None, share: float = 0.0, fresh: bool = False) -> Answer:
         """Send one call through the pool.
 
         `key` is whose turn it is in the queue, `share` where the key stands in the canary's population (0 to 1): a
-        ramping breaker admits the low ones first. Returns the upstream's answer, whatever its status. Raises `Refused`
-        when nothing was sent, `UpstreamError` when no HTTP answer came, `DeadlineExceeded` when time ran out.
+        ramping breaker admits the low ones first. `fresh`: not from what is kept or under way. Returns the upstream's
+        answer, whatever its status. Raises `Refused` when nothing was sent, `UpstreamError` when no HTTP answer came,
+        `DeadlineExceeded` when time ran out.
         """
+        if self.repeats is not None and not fresh:
+            return await self.repeats.send(call, key=key, share=share)
         permit = self.breaker.acquire(share)
         if isinstance(permit, Rejection):
             self._report(Outcome(Kind.REFUSED, retry_after=permit.retry_after))
@@ -352,6 +404,8 @@ class _Record:
         if not finished.streamed:  # of a stream its beginning was reported; it ends wherever, in anybody's context
             self._manager._report(outcome)  # noqa: SLF001
         self._manager.events.notify(finished)
+        if outcome.kind is Kind.BROKEN_AFTER_TOKEN:
+            self._manager.events.notify(StreamBroken(outcome.code if outcome.code in {"idle", "floor"} else "upstream"))
 
     def _verdict(self, outcome: Outcome) -> Verdict:
         """For the breaker. A stream that breaks midway could not be tried elsewhere.

@@ -21,6 +21,7 @@ from phase1.engine.attempt import Attempt, Clocks, try_once
 from phase1.engine.belongings import Belongings
 from phase1.engine.call import Call
 from phase1.engine.deadlines import Deadlines
+from phase1.engine.hedge import Hedging
 from phase1.engine.lessons import Flight, Lessons
 from phase1.engine.node import Node
 from phase1.engine.picker import Picker, Progress
@@ -62,7 +63,10 @@ class PoolResult:
 
 
 class Pool:
-    """The nodes at work. `max_attempts` counts the first one too."""
+    """The nodes at work. `max_attempts` counts the first one too.
+
+    `hedge_quantile`: the share of a node's answers that come before a second node is asked; `None` = none is.
+    """
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class Pool:
         balancer: Balancer | None = None,
         rng: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
+        hedge_quantile: float | None = None,
     ) -> None:
         self.nodes = tuple(nodes)
         self.quotas = Quotas(clock=clock)
@@ -87,6 +92,7 @@ class Pool:
         self._lessons = Lessons(
             nodes, events=events, watch=self.watch, patience=clocks.first_token, clock=clock, rng=rng
         )
+        self._hedging = None if hedge_quantile is None else self._hedges(hedge_quantile, max_attempts, events, clock)
         self._clocks = clocks
         self._max_attempts = max_attempts
         self._retired: set[Node] = set()
@@ -95,6 +101,19 @@ class Pool:
         self._events = events
         self._rng = rng
         self._clock = clock
+
+    def _hedges(self, quantile: float, attempts: int, events: Events, clock: Callable[[], float]) -> Hedging:
+        return Hedging(
+            quantile,
+            begin=self._begin,
+            attempt=self._try,
+            picker=self._picker,
+            lessons=self._lessons,
+            retries=self.retries,
+            max_attempts=attempts,
+            events=events,
+            clock=clock,
+        )
 
     @property
     def capacity(self) -> int:
@@ -155,7 +174,10 @@ class Pool:
         while True:
             flight = self._begin(*found, progress)
             try:
-                attempt = await self._try(flight, progress)
+                if self._hedging is None:
+                    attempt = await self._try(flight, progress)
+                else:
+                    flight, attempt = await self._hedging.ask(flight, progress)
             except BaseException:
                 self._lessons.cancelled(flight)
                 flight.node.give_back(flight.client)
@@ -198,7 +220,7 @@ class Pool:
                 skipped = self._why_skipped(node, progress)
             watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
         progress.asked.add(node)
-        began = time.perf_counter()
+        began, retry = time.perf_counter(), progress.attempts > 1 and not flight.hedge
         try:
             attempt = await try_once(
                 flight.client.transport,
@@ -223,9 +245,17 @@ class Pool:
             self.belongings.note(call, node, attempt)
         request_id = None if outcome.kind is Kind.OK else _request_id(attempt)
         seconds = time.perf_counter() - began
-        retry = progress.attempts > 1
         finished = AttemptFinished(  # by position: names would cost twice the time
-            node.name, retry, outcome.kind, attempt.status, seconds, began, node.server, skipped, request_id
+            node.name,
+            retry,
+            outcome.kind,
+            attempt.status,
+            seconds,
+            began,
+            node.server,
+            skipped,
+            request_id,
+            flight.hedge,
         )
         progress.trail.append(finished)
         self._events.notify(finished)
@@ -341,6 +371,8 @@ class Pool:
     async def aclose(self) -> None:
         """Close every node's clients."""
         self.watch.close()
+        if self._hedging is not None:
+            await self._hedging.aclose()
         async with AsyncExitStack() as stack:
             for node in (*self.nodes, *self._retired):
                 stack.push_async_callback(node.aclose)

@@ -61,6 +61,10 @@ class Retries:
                 self._wake()  # the turn came in the same moment: hand it on
             raise
 
+    def take(self) -> bool:
+        """Take a place at once, or say no: a hedge is not worth waiting for, nor ahead of those who wait."""
+        return not self._waiters and self.budget.acquire(requests_in_flight=self._first_attempts)
+
     def release(self) -> None:
         """Give the place back: the next in line may take it."""
         self.budget.release()

@@ -18,15 +18,19 @@ from phase1.events import (
     AttemptFinished,
     BlockingCall,
     BreakerChanged,
+    CacheAsked,
+    CallerLeft,
     CallFinished,
     Event,
     FellBack,
+    Hedged,
     LegacyFinished,
     LoopStalled,
     NodeChanged,
     Rejected,
     Routed,
     StageFinished,
+    StreamBroken,
 )
 from phase1.policy.kinds import Kind
 
@@ -44,6 +48,7 @@ _SITES = 50
 _SOON = 1.0
 """Seconds until the watching thread tells of a stall that is over."""
 _SERIES = 1000
+_ATTEMPTS: Final[dict[bool | str, str]] = {False: "primary", True: "retry", "hedge": "hedge"}
 _NOBODYS_FAULT: Final = frozenset(
     {Kind.OK, Kind.CANCELLED, Kind.CALLER_ERROR, Kind.CONTEXT_LENGTH, Kind.CONTENT_FILTER}
 )
@@ -126,6 +131,11 @@ class Tally:
         self.rejections: Counter[str] = Counter()
         self.transitions: Counter[str] = Counter()
         self.node_alarms: Counter[str] = Counter()
+        self.broken_streams: Counter[str] = Counter()
+        self.hedges: Counter[str] = Counter()
+        self.cache: Counter[str] = Counter()
+        self.abandoned = 0
+        """Calls whose app request had lost its client."""
         self.blocking_sites: Counter[str] = Counter()
         self.stalled_seconds: Counter[str] = Counter()
         self.legacy: Counter[str] = Counter()
@@ -154,7 +164,7 @@ class Tally:
         self.token_count = 0
         self._blocked_at: dict[str, float] = {}
         self._models: set[str] = set()
-        self._attempts: dict[tuple[str, bool, str], _Attempts] = {}
+        self._attempts: dict[tuple[str, bool | str, str], _Attempts] = {}
         self._series: dict[tuple[str | int | None, ...], _Series] = {}
         self._take: dict[type, Callable[[Any], None]] = {
             Routed: self._routed,
@@ -166,6 +176,10 @@ class Tally:
             BlockingCall: self._blocking,
             LoopStalled: self._stalled,
             StageFinished: self._stage,
+            StreamBroken: self._broken,
+            Hedged: self._hedged,
+            CallerLeft: self._left,
+            CacheAsked: self._cached,
             BreakerChanged: self._breaker,
             NodeChanged: self._node,
         }
@@ -186,7 +200,7 @@ class Tally:
 
     def _attempt(self, event: AttemptFinished) -> None:
         kind, seconds = event.kind, event.seconds
-        key = (event.node, event.retry, kind)
+        key = (event.node, "hedge" if event.hedge else event.retry, kind)
         series = self._attempts.get(key)
         if series is None:
             series = self._attempts[key] = self._attempts_of(event)
@@ -206,11 +220,9 @@ class Tally:
 
     @property
     def attempts(self) -> dict[tuple[str, str, str], int]:
-        """By node, `primary` or `retry`, and outcome."""
+        """By node; `primary`, `retry` or `hedge`; and outcome."""
         counted = dict(self._attempts)
-        return {
-            (node, "retry" if retry else "primary", kind): each.count for (node, retry, kind), each in counted.items()
-        }
+        return {(node, _ATTEMPTS[way], kind): each.count for (node, way, kind), each in counted.items()}
 
     def _call(self, event: CallFinished) -> None:
         kind, seconds, queued = event.kind, event.seconds, event.queue_seconds
@@ -310,6 +322,18 @@ class Tally:
         histogram = self.stages.get(event.stage)
         if histogram is not None:
             histogram.observe(event.seconds)
+
+    def _cached(self, event: CacheAsked) -> None:
+        self.cache[event.result] += 1
+
+    def _left(self, event: CallerLeft) -> None:
+        self.abandoned += event.calls
+
+    def _hedged(self, event: Hedged) -> None:
+        self.hedges[event.result] += 1
+
+    def _broken(self, event: StreamBroken) -> None:
+        self.broken_streams[event.reason] += 1
 
     def _breaker(self, event: BreakerChanged) -> None:
         self.transitions[event.after] += 1

@@ -59,7 +59,8 @@ class Watch:
         for watched in tuple(self._late(now)):
             if self._is_silent(watched, now) and watched.scope is not None:
                 self.end(watched)
-                watched.scope.reschedule(now)
+                if not watched.scope.expired():  # its own clock has run out in the same moment
+                    watched.scope.reschedule(now)
         if self._calls:
             self._timer = loop.call_later(self._patience / 4, self._look)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.tally import percentile
 from phase1.observe.history import COLUMNS, together
+from phase1.observe.shadowed import merged_shadow
 
 if TYPE_CHECKING:
     from phase1.doors.manager import LLMManager
@@ -22,7 +23,18 @@ __all__ = ["document_of", "merged_document", "recent_of"]
 
 _ERRORS: Final = 50
 _PERCENTILES: Final = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
-_COUNTED: Final = ("calls", "fallbacks", "legacy_calls", "blocking_sites", "breaker_transitions", "rejections")
+_COUNTED: Final = (
+    "calls",
+    "fallbacks",
+    "legacy_calls",
+    "blocking_sites",
+    "breaker_transitions",
+    "rejections",
+    "tester_headers",
+    "broken_streams",
+    "hedges",
+    "cache",
+)
 _ADDED: Final = (
     "in_flight",
     "waiting",
@@ -30,6 +42,7 @@ _ADDED: Final = (
     "legacy_in_flight",
     "retry_budget_exhausted",
     "observer_failures",
+    "abandoned",
     "tokens",
     "finished",
     "failed",
@@ -73,6 +86,7 @@ def _stats(tally: Tally, node: str) -> dict[str, Any]:
         "ok": outcomes["ok"],
         "rate_limited": outcomes["rate_limit"],
         "retries": sum(count for (_, kind, _), count in attempts.items() if kind == "retry"),
+        "hedges": sum(count for (_, kind, _), count in attempts.items() if kind == "hedge"),
         "seconds": _summary(list(tally.node_seconds.get(node, ()))),
         "last_error": _error(last) if last else None,
     }
@@ -119,6 +133,7 @@ def merged_document(own: dict[str, Any], recent: Mapping[str, list[float]], othe
     return {
         **own,
         "metrics": _metrics([document["metrics"] for document in documents], seconds),
+        "shadow": merged_shadow(document.get("shadow") for document in documents),
         "pool": {
             **own["pool"],
             **_added([document["pool"] for document in documents], ("capacity", "in_flight", "waiting", "clients")),
@@ -180,7 +195,7 @@ def _node(own: Mapping[str, Any], documents: list[Mapping[str, Any]], seconds: M
         **own,
         **live,
         "stats": {
-            **_added(stats, ("attempts", "ok", "rate_limited", "retries")),
+            **_added(stats, ("attempts", "ok", "rate_limited", "retries", "hedges")),
             "seconds": _summary(seconds.get(f"node {own['name']}", [])),
             "last_error": max(errors, key=_time, default=None),
         },

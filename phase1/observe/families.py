@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from phase1.doors.shadow.report import LIKENESS
 from phase1.engine.histogram import SECONDS, SHORT_SECONDS, TOKENS
 
 __all__ = ["BY_NAME", "FAMILIES", "Family"]
@@ -78,6 +79,7 @@ FAMILIES: Final = (
     ),
     Family("phase1_rollout_threshold", "gauge", "The log e that decides", merge="max"),
     Family("phase1_route", "counter", "App requests by route and reason", ("route", "reason")),
+    Family("phase1_tester_headers", "counter", "Signed headers of testers, by what they came to", ("result",)),
     Family("phase1_legacy_calls", "counter", "Calls through the legacy client by result", ("result",)),
     Family("phase1_fallbacks", "counter", "Calls that legacy answered instead of the pool", ("reason",)),
     Family("phase1_pool_requests_in_flight", "gauge", "Calls on a node", ("node",)),
@@ -93,7 +95,36 @@ FAMILIES: Final = (
         ("node", "outcome"),
         SECONDS,
     ),
-    Family("phase1_retry_budget_exhausted", "counter", "Retries that the budget refused"),
+    Family("phase1_shadow_sampled", "counter", "Legacy calls of which a copy was to go to the pool"),
+    Family("phase1_shadow_dropped", "counter", "Sampled calls that were not compared", ("reason",)),
+    Family(
+        "phase1_shadow_compared",
+        "counter",
+        "Calls that both sides have answered, by what was compared, and whether it was the same",
+        ("what", "result"),
+    ),
+    Family("phase1_shadow_duration_seconds", "histogram", "Compared calls: time of each side", ("route",), SECONDS),
+    Family(
+        "phase1_shadow_similarity", "histogram", "Compared calls: words that both answers have in common", (), LIKENESS
+    ),
+    Family("phase1_shadow_tokens", "counter", "Tokens of compared calls, as each side counted", ("route", "type")),
+    Family("phase1_shadow_cost", "counter", "Money that copies have cost, in the currency of LLM_SHADOW_PRICES"),
+    Family("phase1_shadow_in_flight", "gauge", "Copies under way"),
+    Family(
+        "phase1_streams_broken",
+        "counter",
+        "Streams that broke after their first content: by the upstream, or by our clocks idle and floor",
+        ("reason",),
+    ),
+    Family("phase1_cache_lookups", "counter", "Calls that were looked up in the cache of answers", ("result",)),
+    Family("phase1_abandoned_calls", "counter", "Upstream calls cancelled because the app's own client had gone"),
+    Family(
+        "phase1_hedges",
+        "counter",
+        "Nodes that were late: another one was asked and won or lost, or none could be asked",
+        ("result",),
+    ),
+    Family("phase1_retry_budget_exhausted", "counter", "Retries and hedges that the budget refused"),
     Family("phase1_breaker_state", "gauge", "1 for the state that a breaker is in", ("scope", "state"), merge="max"),
     Family("phase1_breaker_transitions", "counter", "Changes of a breaker", ("scope", "to")),
     Family("phase1_node_healthy", "gauge", "Whether a node is up and not ejected", ("node",), merge="max"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from phase1.doors.stages import StageClock
 from phase1.observe.document import document_of, merged_document, recent_of
+from phase1.observe.flags import FlagEvents
 from phase1.observe.heartbeat import Heartbeat
 from phase1.observe.history import History
 from phase1.observe.numbers import Numbers, merged, numbers_of
@@ -62,6 +63,7 @@ class Monitor:
         if not self._traces and Tracer.is_wanted():
             self._traces = True
             self.manager.events.subscribe(Tracer())
+            self.manager.events.subscribe(FlagEvents())
 
     def close(self) -> None:
         """Watch no more; `watch` begins again."""

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from phase1.engine.histogram import Histogram
 from phase1.observe.families import BY_NAME, FAMILIES
+from phase1.observe.shadowed import count_shadow
 from phase1.policy.breaker import BreakerState
 from phase1.policy.classify import Fallback, Kind, judge
+from phase1.policy.override import OverrideFault
 from phase1.policy.rollout import RolloutPhase
 from phase1.policy.rollout_plan import METRICS
 from phase1.policy.selection import Reason, Route
@@ -40,6 +42,7 @@ _ROUTES: Final = [
 ]
 _OF_ATTEMPTS: Final = [kind.value for kind in Kind if kind not in {Kind.REFUSED, Kind.STALL, Kind.BROKEN_AFTER_TOKEN}]
 _OF_FALLBACKS: Final = [kind.value for kind in Kind if judge(kind).fallback is not Fallback.NEVER]
+_WAYS: Final = ("primary", "retry", "hedge")
 _REFUSALS: Final = ("CircuitOpen", "NoNode", "PoolClosed", "QueueFull", "QueueTimeout")
 _MERGES: Final[Mapping[str, Callable[[float, float], float]]] = {"sum": operator.add, "max": max, "min": min}
 _OF_ROLLOUT: Final = (
@@ -51,6 +54,7 @@ _OF_ROLLOUT: Final = (
     "phase1_rollout_leaders",
     "phase1_rollout_threshold",
 )
+_OF_HEADERS: Final = ("accepted", *(fault.value for fault in OverrideFault))
 _AZURE: Final = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
 
 
@@ -66,20 +70,27 @@ def numbers_of(manager: LLMManager) -> Numbers:
         numbers["phase1_pool_queue_depth"][()] = float(binding.admission.waiting)
         _nodes(numbers, pool)
     numbers["phase1_retry_budget_exhausted"][()] = float(pool.budget.exhausted if pool else 0)
+    if manager.shadow is not None:
+        count_shadow(numbers, manager.shadow)
     return numbers
 
 
 def _count(numbers: Numbers, manager: LLMManager, nodes: Iterable[str]) -> None:
     tally = manager.tally
     _fill(numbers, "phase1_route", dict.fromkeys(_ROUTES, 0) | dict(tally.routes))
-    known = {(node, kind, outcome): 0 for node in nodes for kind in ("primary", "retry") for outcome in _OF_ATTEMPTS}
+    known = {(node, kind, outcome): 0 for node in nodes for kind in _WAYS for outcome in _OF_ATTEMPTS}
     _fill(numbers, "phase1_attempts", known | dict(tally.attempts))
     _fill_words(numbers, "phase1_fallbacks", _OF_FALLBACKS, tally.fallbacks)
+    _fill_words(numbers, "phase1_tester_headers", _OF_HEADERS, manager.tester_headers)
     _fill_words(numbers, "phase1_legacy_calls", ("ok",), tally.legacy)
     _fill_words(numbers, "phase1_pool_rejections", _REFUSALS, tally.rejections)
+    _fill_words(numbers, "phase1_cache_lookups", ("hit", "shared", "miss", "bypass", "error"), tally.cache)
+    _fill_words(numbers, "phase1_hedges", ("won", "lost", "no_node", "no_budget"), tally.hedges)
+    _fill_words(numbers, "phase1_streams_broken", ("upstream", "idle", "floor"), tally.broken_streams)
     _fill_words(numbers, "phase1_blocking_calls", (), tally.blocking_sites)
     transitions = dict.fromkeys((str(state) for state in BreakerState), 0) | dict(tally.transitions)
     _fill(numbers, "phase1_breaker_transitions", {("pool", to): count for to, count in transitions.items()})
+    numbers["phase1_abandoned_calls"][()] = float(tally.abandoned)
     numbers["phase1_observer_failures"][()] = float(manager.events.failures)
 
 

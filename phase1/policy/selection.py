@@ -1,6 +1,7 @@
 """Does this request go to the pool or to the legacy client?
 
-Precedence: pool not enabled > kill switch > pool not ready > breaker > percent. The first to object names the reason.
+Precedence: pool not enabled > kill switch > pool not ready > breaker > a tester's signed header > deny list > allow
+list > percent. The first to object names the reason.
 """
 
 from __future__ import annotations
@@ -13,8 +14,12 @@ from typing import Final, Protocol
 
 from phase1.policy.breaker import BreakerState
 from phase1.policy.canary import BUCKETS, Arm, Canary
+from phase1.policy.targets import Targets
 
-__all__ = ["Gate", "Reason", "Route", "Selection", "Switches", "select"]
+__all__ = ["FLAG", "Gate", "Reason", "Route", "Selection", "Switches", "select"]
+
+FLAG: Final = "llm-pool"
+"""What a selection is an evaluation of, in OpenFeature's and OpenTelemetry's words."""
 
 
 class Route(StrEnum):
@@ -32,7 +37,7 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     """The pool is not enabled."""
     TARGETING_MATCH = "targeting_match"
-    """The key is on an allow or deny list."""
+    """The key is on an allow or deny list, or a tester's signed header asks for the route."""
     STALE = "stale"
     """The state store is away; the last known state decided."""
     ERROR = "error"
@@ -94,16 +99,21 @@ def select(
     breaker: Gate,
     key: str | None,
     rng: Callable[[], float] = random.random,
+    targets: Targets | None = None,
+    wanted: Route | None = None,
 ) -> Selection:
     """Choose the route of one request. No key (or an empty one) means legacy below 100 %.
 
     A request without a key takes a random position in the breaker's ramp. For a key outside the canary the breaker is
-    asked at position 0: if it is open, that is the reason; a ramp is not, for no ramp would let this key in.
+    asked at position 0: if it is open, that is the reason; a ramp is not, for no ramp would let this key in. `wanted`
+    is what a tester's signed header asks for.
     """
     stop = _switched_off(switches)
     if stop:
         return Selection(Route.LEGACY, stop)
-    choice = _by_key(canary, key) if key else _without_key(canary, rng)
+    choice = _targeted(targets, wanted, canary, key, rng) if targets is not None or wanted is not None else None
+    if choice is None:
+        choice = _by_key(canary, key) if key else _without_key(canary, rng)
     if not breaker.admits(choice.share):
         return Selection(Route.LEGACY, _refusal(breaker.state), choice.bucket, choice.share, choice.arm)
     return choice
@@ -115,6 +125,23 @@ def _switched_off(switches: Switches) -> Reason | None:
     if switches.force_legacy or switches.disable_pool or switches.emergency:
         return Reason.KILL_SWITCH
     return None if switches.ready else Reason.ERROR
+
+
+def _targeted(
+    targets: Targets | None, wanted: Route | None, canary: Canary, key: str | None, rng: Callable[[], float]
+) -> Selection | None:
+    """The route that somebody has named; `None` = nobody has. In a ramp a key stands where it would at 100 %."""
+    route = wanted or _listed(targets, key)
+    if route is None:
+        return None
+    bucket = canary.bucket(key) if key else None
+    share = 0.0 if route is Route.LEGACY else rng() if bucket is None else bucket / BUCKETS
+    return Selection(route, Reason.TARGETING_MATCH, bucket, share)
+
+
+def _listed(targets: Targets | None, key: str | None) -> Route | None:
+    allowed = targets.goes_to_pool(key) if targets and key else None
+    return None if allowed is None else Route.POOL if allowed else Route.LEGACY
 
 
 def _by_key(canary: Canary, key: str) -> Selection:

@@ -99,3 +99,24 @@ def test_unknown_stage_is_an_error() -> None:
     """With what is allowed."""
     with pytest.raises(ValueError, match="stage 'lunch': must be one of db_fetch, db_save"), phase1.stage("lunch"):
         pass
+
+
+async def asks_for_the_same(request: Request) -> Response:
+    """As often as it is asked."""
+    text = await phase1.get_llm(request).generate_response_async(HELLO, temperature=0)
+    return PlainTextResponse(text)
+
+
+async def test_cache_is_told_beside_the_route_and_its_time_counts() -> None:
+    """`X-LLM-Cache` where there is a cache; an answer from it took its time, though nobody was asked."""
+    bench = Bench(**BOTH, llm_cache_seconds=60.0)
+    app = mount(Starlette(routes=[Route("/", asks_for_the_same), Route("/ask", ask)]), bench.manager)
+    async with bench.manager, browser(app) as http:
+        first, second, other = (
+            (await http.get("/")).headers,
+            (await http.get("/")).headers,
+            (await http.get("/ask")).headers,
+        )
+    assert [headers["x-llm-cache"] for headers in (first, second, other)] == ["miss", "hit", "bypass"]
+    assert "llm;dur=" in second["server-timing"]
+    assert len(bench.upstream.bodies) == 2

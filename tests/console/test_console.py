@@ -19,7 +19,7 @@ from phase1.commands import app
 from phase1.console.findings import findings, headline
 from phase1.console.remote import Remote, RemoteError
 from phase1.observe.monitor import Monitor
-from tests.doors.bench import Bench, SyncLegacy, failure
+from tests.doors.bench import SHADOW, Bench, SyncLegacy, failure, until
 from tests.observe.live.stage import ADMIN, live_app, upstream, wait_for
 
 runner = CliRunner()
@@ -310,3 +310,69 @@ def test_help_has_an_example_and_json(command: str) -> None:
 def test_shell_completion_can_be_installed() -> None:
     """By the usual option."""
     assert "--install-completion" in run("--help").stdout
+
+
+# -- shadow
+
+
+class _Answers(httpx.BaseTransport):
+    """An app whose debug page is `document`."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=self.document)
+
+
+async def shadowed(**settings: object) -> dict[str, Any]:
+    """The document of an app that has compared a call."""
+    bench = Bench(legacy=SyncLegacy(), **(SHADOW | settings))
+    monitor = Monitor(bench.manager)
+    shadow = bench.manager.shadow
+    async with bench.manager:
+        await bench.ask()
+        await until(lambda: shadow is None or shadow.report.compared + sum(shadow.report.dropped.values()) == 1)
+        found: dict[str, Any] = json.loads(json.dumps(monitor.document()))
+    return found
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
+    """What the app at the default address says."""
+
+    def show(document: dict[str, Any]) -> None:
+        transport = _Answers(document)
+        monkeypatch.setattr(
+            "phase1.console.commands.Remote", lambda url, token: Remote(url, token=token, transport=transport)
+        )
+
+    return show
+
+
+async def test_shadow_shows_both_sides(page: Callable[[dict[str, Any]], None]) -> None:
+    """Counts, times, tokens, statuses and the words in common; no word of what was said."""
+    page(await shadowed())
+    done = run("shadow")
+    assert done.exit_code == 0, done.stderr
+    for words in ("1 sampled, 1 compared; dropped: none", "of 1 worker(s) with 1 a day each", "● same", "mean 40%"):
+        assert words in done.stdout
+    assert "from" not in done.stdout
+    assert json.loads(run("shadow", "--json").stdout)["compared"] == 1
+
+
+async def test_shadow_with_nothing_compared_says_why(page: Callable[[dict[str, Any]], None]) -> None:
+    """The reasons for which calls were dropped."""
+    page(await shadowed(llm_shadow_prices="dear=1/2", llm_shadow_budget_total=9))
+    done = run("shadow")
+    assert done.exit_code == 0, done.stderr
+    assert "1 sampled, 0 compared; dropped: no_price 1" in done.stdout
+    assert "1 a day, 9 in all each" in done.stdout
+
+
+async def test_shadow_of_an_app_without_it_is_a_failure(page: Callable[[dict[str, Any]], None]) -> None:
+    """With the setting to look at."""
+    page(await shadowed(llm_shadow_percent=0))
+    done = run("shadow")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "LLM_SHADOW_PERCENT is 0 there" in done.stderr

@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 import phase1
 from phase1 import events, exceptions
+from phase1.doors.shadow.report import DROPS
 from phase1.engine.manager import LEGACY_THREADS
 from phase1.observe.families import FAMILIES
 from phase1.policy.breaker import PoolBreaker
@@ -232,7 +233,13 @@ def test_numbers_of_the_breaker_are_the_codes() -> None:
 def test_every_reason_is_explained() -> None:
     """Those that this version gives."""
     told = {row[0].strip("`") for row in INTEGRATION.table("reason")}
-    assert told == set(Reason) - {Reason.TARGETING_MATCH}
+    assert told == set(Reason)
+
+
+def test_every_dropped_copy_is_explained() -> None:
+    """By each of its reasons."""
+    told = {word for row in INTEGRATION.table("dropped") for word in re.findall(r"`(\w+)`", row[0])}
+    assert told == set(DROPS)
 
 
 @pytest.mark.parametrize(

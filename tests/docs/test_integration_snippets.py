@@ -301,6 +301,14 @@ async def test_llm_for_keys_by_the_apps_own_user(run: Run) -> None:
     assert routes == [[str(user), side(user, 50), "split"] for user in range(20)]
 
 
+async def test_openfeature_asks_for_the_route(run: Run) -> None:
+    """Without a key at 50 %, and with everybody in."""
+    async with run("openfeature", pool=True, LLM_CANARY_PERCENT="50") as served:
+        assert (await ask(served, "/route")).json() == ["legacy", "DEFAULT"]
+    async with run("openfeature", pool=True, LLM_CANARY_PERCENT="100") as served:
+        assert (await ask(served, "/route")).json() == ["pool", "DEFAULT"]
+
+
 async def test_errors_of_a_full_pool_become_an_answer(run: Run, upstream: LLMock) -> None:
     """The code and the seconds that the table names."""
     upstream.delay(MOMENT, times=None)

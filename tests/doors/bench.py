@@ -24,6 +24,15 @@ BOUND = 10.0
 POOL_KEY = "sk-pool-0123456789"
 HELLO = [{"role": "user", "content": "hello"}]
 
+SHADOW = {
+    "llm_canary_percent": 0,
+    "llm_shadow_percent": 100,
+    "llm_shadow_budget": 1.0,
+    "llm_shadow_prices": "*=1/2",
+    "llm_model": "m",
+}
+"""Everybody on legacy, and every call copied."""
+
 Answer = MockResponse | Exception
 
 

@@ -51,9 +51,15 @@ class Scope:
 
     when: float | None = None
 
+    over = False
+
     def reschedule(self, when: float) -> None:
         """As `asyncio.Timeout` has it."""
         self.when = when
+
+    def expired(self) -> bool:
+        """The same."""
+        return self.over
 
 
 @pytest.fixture
@@ -92,6 +98,15 @@ def test_what_is_over_runs_out_no_more(loop: Loop) -> None:
     assert (over.when, other.when) == (None, 1055.0)
     deadlines.end(other, 1055.002)
     assert not loop.timers
+
+
+def test_what_has_run_out_is_left_alone(loop: Loop) -> None:
+    """Somebody else was quicker; the others of its moment run out all the same."""
+    deadlines = Deadlines()
+    over, other = begin(deadlines, 1055.001), begin(deadlines, 1055.002)
+    over.over = True
+    loop.run(1055.0)
+    assert (over.when, other.when) == (None, 1055.0)
 
 
 def test_little_time_is_not_rounded(loop: Loop) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -20,9 +21,13 @@ from typer.testing import CliRunner
 
 from phase1.commands import app
 from phase1.lab.report import page
+from phase1.lab.stress import StressPlan, stress_url
+from phase1.lab.target import Ask, header_of
 from tests.lab.test_load import Habits
 
 APPS = Path(__file__).parent / "apps"
+
+pytestmark = pytest.mark.timeout(180)  # up to eight processes start, one after the other
 
 
 @contextmanager
@@ -71,7 +76,6 @@ async def habits() -> AsyncIterator[Habits]:
         server.close()
 
 
-@pytest.mark.timeout(180)  # eight processes, one after the other
 async def test_compare_from_beginning_to_end(environment: dict[str, str], tmp_path: Path) -> None:
     """An app without phase1: off and on, as JSON, in a file and as a page; exit code 0."""
     out, html = tmp_path / "out.json", tmp_path / "out.html"
@@ -138,18 +142,23 @@ def test_what_is_wrong_is_one_line(arguments: tuple[str, ...], code: int, said: 
 
 
 async def test_stress_of_a_running_server(habits: Habits, environment: dict[str, str], tmp_path: Path) -> None:
-    """By its URL: users in a closed loop; what was promised decides about the exit code."""
+    """By its URL: users in a closed loop."""
     options = ("--users", "2", "--duration", "0.5", "--json", "--header", "Authorization: Bearer {user}")
     code, said, _ = await _run("stress", habits.url + "/ok", *options, environment=environment, folder=tmp_path)
     found = json.loads(said)
     assert (code, found["kept"], found["all"]["success"]) == (0, True, 1.0)
     assert set(habits.tokens) == {"1", "2"}
     assert "Bearer" not in said
-    slow = await _run(
-        *("stress", habits.url + "/ok", *options, "--max-p95", "0"), environment=environment, folder=tmp_path
-    )
-    assert slow[0] == 1
-    assert "the 95th percentile is" in json.loads(slow[1])["broken"][0]
+
+
+async def test_promises_decide_about_a_stress_test(habits: Habits) -> None:
+    """The least success and the highest p95 that are allowed; what is not kept is a sentence with figures."""
+    plan = StressPlan(users=1, duration=0.1, least_success=1.0, most_p95=0.0)
+    ask = Ask(headers=(header_of("Authorization: x"),))
+    found = await stress_url(habits.url + "/ok", ask, plan)
+    assert not found["kept"]
+    assert found["broken"][0].startswith("the 95th percentile is ")
+    assert (await stress_url(habits.url + "/ok", ask, replace(plan, most_p95=60.0)))["kept"]
 
 
 async def test_stress_of_a_server_that_refuses(habits: Habits, environment: dict[str, str], tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from phase1.lab.target import Ask, TargetApp, header_of
 from phase1.lab.trial import Trial, open_trial
 
 APPS = Path(__file__).parent / "apps"
+
+pytestmark = pytest.mark.timeout(180)  # up to four processes start, one after the other
 ANSWER = (
     b'{"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0,'
     b' "finish_reason": "stop", "message": {"role": "assistant", "content": "a part of a whole"}}]}'

@@ -104,6 +104,14 @@ def test_what_an_operator_does_is_shown(page: Browser, app: str) -> None:
     page.until(lambda: page.run("return document.getElementById('warnings').hidden"), "no warning")
 
 
+def test_copies_are_shown_side_by_side(page: Browser) -> None:
+    """What was compared, dropped and paid; the old way's text is another one each time."""
+    page.until(lambda: "● same" in page.text("#shadow"), "a comparison")
+    shown = page.text("#shadow")
+    assert all(words in shown for words in ("100 % of the legacy calls", "words in common", "of 1 per worker"))
+    assert "planted" not in shown
+
+
 def test_line_that_blocks_the_loop_is_named(page: Browser, app: str) -> None:
     """By file and line, with the seconds that it stood."""
     assert httpx.get(f"{app}/block", timeout=30, trust_env=False).status_code == 200

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from phase1.policy.breaker import BreakerState
 from phase1.policy.canary import Arm, Canary
 from phase1.policy.selection import Reason, Route, Selection, Switches, select
+from phase1.policy.targets import Targets, digests_of
 
 ON = Switches(enabled=True)
 
@@ -36,10 +37,29 @@ def closed(state: BreakerState = BreakerState.DISABLED) -> FakeGate:
 
 
 def choose(
-    key: str | None = "user-1", *, switches: Switches = ON, percent: float = 100, gate: FakeGate | None = None
+    key: str | None = "user-1",
+    *,
+    switches: Switches = ON,
+    percent: float = 100,
+    gate: FakeGate | None = None,
+    targets: Targets | None = None,
+    wanted: Route | None = None,
 ) -> Selection:
     """One selection; a request without a key takes position 0.5."""
-    return select(switches=switches, canary=Canary(percent), breaker=gate or FakeGate(), key=key, rng=lambda: 0.5)
+    return select(
+        switches=switches,
+        canary=Canary(percent),
+        breaker=gate or FakeGate(),
+        key=key,
+        rng=lambda: 0.5,
+        targets=targets,
+        wanted=wanted,
+    )
+
+
+def listed(*, allow: str | None = None, deny: str | None = None) -> Targets:
+    """An operator's lists."""
+    return Targets(digests_of(allow) if allow else frozenset(), digests_of(deny) if deny else frozenset())
 
 
 # Each entry alone decides, and the ones before it win over it: how to bring it about, and what comes out.
@@ -48,15 +68,19 @@ PRECEDENCE = [
     ({"force_legacy": True}, Reason.KILL_SWITCH),
     ({"ready": False}, Reason.ERROR),
     ({"gate": closed()}, Reason.CIRCUIT_OPEN),
+    ({"targets": listed(deny="user-1")}, Reason.TARGETING_MATCH),
     ({"percent": 0}, Reason.SPLIT),
 ]
+
+
+OTHERS = {"gate", "targets", "percent"}
 
 
 def arrange(*circumstances: dict[str, object]) -> Selection:
     """A selection under all these circumstances at once."""
     merged = {name: value for one in circumstances for name, value in one.items()}
-    switches = {name: value for name, value in merged.items() if name not in {"gate", "percent"}}
-    others = {name: value for name, value in merged.items() if name in {"gate", "percent"}}
+    switches = {name: value for name, value in merged.items() if name not in OTHERS}
+    others = {name: value for name, value in merged.items() if name in OTHERS}
     return choose(switches=Switches(**{"enabled": True, **switches}), **others)
 
 
@@ -71,7 +95,7 @@ def test_each_circumstance_alone_sends_to_legacy(circumstance: dict[str, object]
 def test_earlier_circumstance_names_the_reason(
     first: tuple[dict[str, object], Reason], second: tuple[dict[str, object], Reason]
 ) -> None:
-    """Not enabled > kill switch > not ready > breaker > percent."""
+    """Not enabled > kill switch > not ready > breaker > list > percent."""
     assert arrange(first[0], second[0]).reason is first[1]
 
 
@@ -183,6 +207,49 @@ def test_stale_percent_is_named() -> None:
     ]
     assert {selection.reason for selection in chosen} == {Reason.STALE}
     assert {selection.route for selection in chosen} == {Route.POOL, Route.LEGACY}
+
+
+def test_allowed_key_goes_to_the_pool_at_no_percent() -> None:
+    """And nobody else does."""
+    targets = listed(allow="user-1")
+    assert choose("user-1", percent=0, targets=targets).reason is Reason.TARGETING_MATCH
+    assert choose("user-1", percent=0, targets=targets).route is Route.POOL
+    assert choose("user-2", percent=0, targets=targets).route is Route.LEGACY
+    assert choose(None, percent=0, targets=targets).reason is Reason.DEFAULT
+
+
+def test_denied_key_stays_on_legacy_at_every_percent() -> None:
+    """Also when it is on the allow list too."""
+    targets = listed(allow="user-1", deny="user-1")
+    assert choose("user-1", percent=100, targets=targets).route is Route.LEGACY
+    assert choose("user-2", percent=100, targets=targets).reason is Reason.SPLIT
+
+
+@pytest.mark.parametrize("route", list(Route))
+@pytest.mark.parametrize("key", [None, "user-1"])
+def test_signed_header_wins_over_lists_and_percent(route: Route, key: str | None) -> None:
+    """A tester asks on purpose."""
+    targets = listed(**{"deny" if route is Route.POOL else "allow": "user-1"})
+    percent = 0 if route is Route.POOL else 100
+    selection = choose(key, percent=percent, targets=targets, wanted=route)
+    assert (selection.route, selection.reason) == (route, Reason.TARGETING_MATCH)
+
+
+@pytest.mark.parametrize(("circumstance", "reason"), PRECEDENCE[:4])
+def test_nobody_is_targeted_past_a_kill_switch_or_the_breaker(circumstance: dict[str, object], reason: Reason) -> None:
+    """Neither by a list nor by a header."""
+    targeted = arrange({"targets": listed(allow="user-1")}, circumstance)
+    assert (targeted.route, targeted.reason) == (Route.LEGACY, reason)
+
+
+def test_targeted_request_has_a_place_in_the_ramp() -> None:
+    """A key where it would stand at 100 %, a request without one anywhere."""
+    gate = FakeGate(BreakerState.RAMPING, ramp=1.0)
+    selection = choose("user-1", percent=0, gate=gate, targets=listed(allow="user-1"))
+    assert selection.bucket is not None
+    assert selection.share == selection.bucket / 10_000
+    assert choose(None, percent=0, gate=gate, wanted=Route.POOL).share == 0.5
+    assert choose("user-1", gate=gate, wanted=Route.LEGACY).share == 0.0
 
 
 def test_reasons_are_openfeatures_words_in_lower_case() -> None:

@@ -184,9 +184,10 @@ async def test_app_that_shares_nothing_has_no_agent() -> None:
     assert b"phase1_state_generation 0.0" in text
 
 
-async def test_pool_that_is_off_follows_nobody(tmp_path: Path) -> None:
-    """Byte for byte as before: no file is made."""
-    _, bench = bench_app(completion, enable_llm_pool=False, llm_state_url=f"file://{tmp_path}/state")
+@pytest.mark.parametrize("switch", [{"enable_llm_pool": False}, {"emergency_mode": True}])
+async def test_pool_that_is_off_follows_nobody(tmp_path: Path, switch: dict[str, bool]) -> None:
+    """Byte for byte as before: no file is made. In an emergency nothing of ours works in the background."""
+    _, bench = bench_app(completion, llm_state_url=f"file://{tmp_path}/state", **switch)
     assert bench.manager.rollout is None
     assert not (tmp_path / "state").exists()
 

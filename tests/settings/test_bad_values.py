@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 
 import pytest
 from pydantic_core import ErrorDetails
@@ -17,6 +18,7 @@ REDIS_URL = "must be a URL: redis://host, rediss://host or unix:///path"
 STATE_URL = "must be memory:, file:///path or redis://host"
 STRATEGY = "must be one of round_robin, weighted, least_busy, latency, adaptive, sticky"
 TOKEN = "must be at least 16 characters long"
+PRICES = "must be MODEL=INPUT/OUTPUT, per million tokens, each model once"
 TODAY = "not available in this version; allowed:"
 
 
@@ -52,6 +54,12 @@ TODAY = "not available in this version; allowed:"
         ("LLM_CONNECT_TIMEOUT=-5", "must be more than 0"),
         ("LLM_FIRST_TOKEN_TIMEOUT=0", "must be more than 0"),
         ("LLM_IDLE_TIMEOUT=0", "must be more than 0"),
+        ("LLM_STREAM_FLOOR=-1", "must be at least 0"),
+        ("LLM_CACHE_SECONDS=-1", "must be at least 0"),
+        ("LLM_CACHE_SCOPE=tenant", "must be one of user, app"),
+        ("LLM_CACHE_MAX_BYTES=0", "must be at least 1"),
+        ("LLM_HEDGE_QUANTILE=95", "must be between 0.5 and 0.999"),
+        ("LLM_STREAM_FLOOR=inf", "must be a number, at least 0"),
         ("POOL_CLEANUP_INTERVAL=0", "must be more than 0"),
         ("LLM_HEALTH_CHECK_INTERVAL=0", "must be more than 0"),
         ("OPENAI_MAX_RETRIES=-1", "must be at least 0"),
@@ -70,6 +78,13 @@ TODAY = "not available in this version; allowed:"
         ("LLM_STATE_NAME=my app", "must be 1 to 64 characters of A-Z a-z 0-9 . _ -"),
         ("LLM_STREAM_RESCUE=splice", f"{TODAY} off"),
         ("LLM_STREAM_RESCUE=maybe", "not known; allowed: off"),
+        ("LLM_SHADOW_PERCENT=101", "must be between 0 and 100"),
+        ("LLM_SHADOW_PERCENT=5", "needs LLM_SHADOW_BUDGET and LLM_SHADOW_PRICES"),
+        ("LLM_SHADOW_BUDGET=0", "must be more than 0"),
+        ("LLM_SHADOW_BUDGET_TOTAL=free", "must be a number"),
+        ("LLM_SHADOW_PRICES=gpt-4o=2.5", f"entry 1: {PRICES}"),
+        ("LLM_SHADOW_PRICES=a=1/2,*=-1/2", f"entry 2: {PRICES}"),
+        ("LLM_SHADOW_CONCURRENCY=0", "must be at least 1"),
         ("LLM_TRANSPORT=curl", "must be one of auto, aiohttp, httpx"),
         ("LLM_STATE_URL=http://cache", STATE_URL),
         ("OPENAI_RATE_LIMIT_REQUESTS_PER_SECOND=0", "must be more than 0"),
@@ -99,6 +114,22 @@ def test_the_error_names_variable_value_and_what_is_allowed(
         ("OPENAI_BASE_URL", "https://me:hush@ho\tst/v1", f"OPENAI_BASE_URL=******: {HTTP_URL}"),
         ("REDIS_URL", "http://:hush@cache:1/0", f"REDIS_URL=http://cache:1/0: {REDIS_URL}"),
         ("LLM_STATE_URL", "http://:hush@cache", f"LLM_STATE_URL=http://cache: {STATE_URL}"),
+        ("LLM_CANARY_SECRET", "too-short", f"LLM_CANARY_SECRET: {TOKEN}"),
+        (
+            "LLM_CANARY_ALLOW",
+            "hush-1,,hush-2",
+            "LLM_CANARY_ALLOW: entry 2 is empty; allowed: keys or sha256:DIGEST, separated by commas",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush-1, sha256:hush",
+            "LLM_CANARY_DENY: entry 2 must be sha256: and 64 hex digits (printf %s KEY | sha256sum)",
+        ),
+        (
+            "LLM_CANARY_DENY",
+            "hush" * 257,
+            "LLM_CANARY_DENY: entry 1 must be at most 1024 characters long; a digest may stand for it",
+        ),
     ],
 )
 def test_secrets_are_not_repeated(
@@ -225,3 +256,11 @@ def test_a_number_without_bounds() -> None:
     error: ErrorDetails = {"type": "int_type", "loc": (), "msg": "", "input": None}
 
     assert reason(error, None) == "must be one whole number"
+
+
+def test_a_key_on_both_lists_is_refused(env: Callable[..., None], load_error: Callable[..., str]) -> None:
+    """Also when one list has its digest; the text names no key."""
+    digest = sha256(b"user-1").hexdigest()
+    env(LLM_CANARY_ALLOW="user-1,user-2", LLM_CANARY_DENY=f"user-3, sha256:{digest.upper()}")
+
+    assert load_error() == "LLM_CANARY_ALLOW and LLM_CANARY_DENY: keys that are on both lists: 1"

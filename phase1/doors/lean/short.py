@@ -22,6 +22,7 @@ import openai
 
 from phase1.doors.background import close_with_loop
 from phase1.doors.bridge import bridge_for
+from phase1.doors.departing import send_for_caller
 from phase1.doors.http import async_response_of, sync_response_of, taking_turn
 from phase1.doors.lean.answers import Asked, events_of, model_of
 from phase1.doors.lean.learnt import NOT_YET, learn, recall
@@ -118,7 +119,7 @@ async def _send(home: Manager, asked: Asked) -> Answer:
     turn = taking_turn.get()
     close_with_loop(home)
     try:
-        return await turn.send(home, asked.call())
+        return await send_for_caller(home, asked.call(), turn)
     except PoolError as exc:
         error = asked.raised(exc)
         raise error from error.__cause__

@@ -291,16 +291,21 @@ function drawBreaker(state) {
 }
 
 function drawQueue(state) {
-  const metrics = state.metrics, retries = state.nodes.reduce((sum, node) => sum + node.stats.retries, 0), attempts = state.nodes.reduce((sum, node) => sum + node.stats.attempts, 0);
-  const refused = Object.entries(metrics.rejections).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
+  const metrics = state.metrics, retries = state.nodes.reduce((sum, node) => sum + node.stats.retries + node.stats.hedges, 0), attempts = state.nodes.reduce((sum, node) => sum + node.stats.attempts, 0);
+  const counted = (counts) => Object.entries(counts).map(([reason, count]) => `${reason} ${number(count)}`).join(", ");
+  const refused = counted(metrics.rejections);
   const size = state.settings.LLM_QUEUE_SIZE.value;
   const pairs = [
     ["places taken", h("span", {}, `${metrics.in_flight} of ${metrics.capacity}`, meter(metrics.capacity ? metrics.in_flight / metrics.capacity : 0, null, ""))],
     ["waiting", h("span", {}, `${metrics.waiting} of ${number(size)}`, meter(size ? metrics.waiting / size : 0, "warn", ""))],
     ["refused", refused || "none"],
-    ["retries", `${number(retries)}${attempts > retries ? `, ${(attempts / (attempts - retries)).toFixed(2)} attempts per call` : ""}`],
+    ["retries, hedges", `${number(retries)}${attempts > retries ? `, ${(attempts / (attempts - retries)).toFixed(2)} attempts per call` : ""}`],
     ["retry budget used up", metrics.retry_budget_exhausted ? `${number(metrics.retry_budget_exhausted)} times` : "never"],
-  ];
+    ["hedged", counted(metrics.hedges)],
+    ["cache", counted(metrics.cache)],
+    ["broken streams", counted(metrics.broken_streams)],
+    ["abandoned by clients", metrics.abandoned ? number(metrics.abandoned) : ""],
+  ].filter(([, value]) => value !== "");
   $("queue").replaceChildren(h("dl", {}, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
 }
 
@@ -421,6 +426,21 @@ function drawRollout(state) {
     ...(rollout.history.length ? [table(["when", "state", "by", "from", "to", "why"], rollout.history.map((entry) => [clock(entry.time), String(entry.generation), entry.actor, place(entry.from), place(entry.to), entry.reason]))] : []));
 }
 
+function drawShadow(state) {
+  const shadow = state.shadow;
+  $("p-shadow").hidden = !shadow;
+  if (!shadow) return;
+  const dropped = Object.entries(shadow.dropped).map(([reason, count]) => `${words(reason)} ${number(count)}`).join(", "), money = shadow.money, like = shadow.similarity;
+  const mean = (side) => shadow.seconds[side].count ? seconds(shadow.seconds[side].sum / shadow.seconds[side].count) : "–";
+  const pairs = [["copied", `${shadow.percent} % of the legacy calls`], ["sampled", number(shadow.sampled)], ["compared", number(shadow.compared)], ["dropped", dropped || "none"], ["under way", number(shadow.in_flight)],
+    ["words in common", like.count ? percent(like.sum / like.count) : "–"], ["mean time, legacy / pool", `${mean("legacy")} / ${mean("pool")}`], ["tokens out, legacy / pool", `${number(shadow.tokens.legacy.output)} / ${number(shadow.tokens.pool.output)}`],
+    ["money today", `${money.spent_today.toPrecision(3)} of ${money.per_day} per worker`], ["money since the start", money.spent.toPrecision(3) + (money.total === null ? "" : ` of ${money.total} per worker`)]];
+  const rows = [["status", shadow.statuses], ["finish reason", shadow.finish_reasons]].flatMap(([what, found]) => found.map((row) => [what, row.legacy === row.pool ? "● same" : "▲ other", row.legacy, row.pool, number(row.count)]));
+  const names = ["what", "", "legacy", "pool", "calls"];
+  $("shadow").replaceChildren(h("dl", {}, pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])), rows.length ? h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value) => h("td", {}, value))))))) : empty("Nothing compared yet."));
+}
+
 function drawAudit(state) {
   if (!state.audit.length) return $("audit").replaceChildren(empty("None since the start. POST /admin/llm-system/control makes some."));
   $("audit").replaceChildren(h("div", { class: "scroll" }, h("table", { class: "cards" }, h("thead", {}, h("tr", {}, ["when", "by", "what", "from", "to"].map((name) => h("th", { scope: "col" }, name)))),
@@ -440,7 +460,7 @@ function drawSettings(state) {
 /* ---- once a second ---- */
 function draw(state, calls) {
   seen.last = [state, calls];
-  for (const panel of [drawHead, drawTiles, drawFlow, drawNodes, drawLatency, drawOutcomes, drawBreaker, drawQueue, drawLoop, drawStages, drawErrors, drawWorkers, drawRollout, drawAudit, drawSettings]) panel(state);
+  for (const panel of [drawHead, drawTiles, drawFlow, drawNodes, drawLatency, drawOutcomes, drawBreaker, drawQueue, drawLoop, drawStages, drawShadow, drawErrors, drawWorkers, drawRollout, drawAudit, drawSettings]) panel(state);
   drawRequests(calls);
   seen.polls.push({ time: state.time, attempts: Object.fromEntries(state.nodes.map((node) => [node.name, node.stats.attempts])) });
   if (seen.polls.length > KEPT_POLLS) seen.polls.shift();

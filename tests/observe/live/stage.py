@@ -113,6 +113,9 @@ def live_app(folder: Path, upstream_url: str, *options: str, **environment: str)
         "LLM_POOL_SIZE": "2",
         "LLM_CANARY_PERCENT": "75",
         "LLM_CANARY_KEY": "header:x-user",
+        "LLM_SHADOW_PERCENT": "100",
+        "LLM_SHADOW_BUDGET": "1",
+        "LLM_SHADOW_PRICES": "gpt-4o-mini=0.15/0.6",
         "LLM_ADMIN_TOKEN": ADMIN,
         "LLM_METRICS_TOKEN": METRICS,
     }
