@@ -232,17 +232,17 @@ def test_command_refuses_an_unknown_suite() -> None:
     """With those that there are."""
     done = RUNNER.invoke(app, ["chaos", "--suite", "weather"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "--suite weather: must be one of nodes" in done.stderr
+    assert "--suite weather: must be one of provider, client, worker, all, nodes" in done.stderr
 
 
 def test_command_prints_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table, or the document; and its exit code says whether the promises were kept."""
     monkeypatch.setitem(SUITES, "nodes", (Scenario("healthy", ("healthy",)),))  # type: ignore[arg-type]
-    done = RUNNER.invoke(app, ["chaos", "--users", "2", "--seconds", "0.5"])
+    done = RUNNER.invoke(app, ["chaos", "--suite", "nodes", "--users", "2", "--seconds", "0.5"])
     assert done.exit_code == 0, done.output
     assert "| healthy |" in done.stdout
     assert "healthy: " in done.stderr
     monkeypatch.setitem(SUITES, "nodes", (Scenario("500", ("500",)),))  # type: ignore[arg-type]
-    done = RUNNER.invoke(app, ["chaos", "--users", "2", "--seconds", "0.5", "--json"])
+    done = RUNNER.invoke(app, ["chaos", "--suite", "nodes", "--users", "2", "--seconds", "0.5", "--json"])
     assert done.exit_code == 1
     assert json.loads(done.stdout)["kept"] is False
