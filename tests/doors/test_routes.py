@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from phase1.events import Routed
-from phase1.policy.canary import Canary
+from phase1.policy.canary import Arm, Canary
 from phase1.policy.selection import Selection, select
 from tests.doors.bench import HELLO, POOL_KEY, AsyncLegacy, Bench, SyncLegacy, failure
 
@@ -177,7 +177,7 @@ async def test_selection_tells_bucket_and_share() -> None:
     async with bench.manager:
         selection = bench.manager.llm("user-1").selection
     bucket = Canary(100).bucket("user-1")
-    assert selection == Selection(selection.route, selection.reason, bucket, bucket / 10_000)
+    assert selection == Selection(selection.route, selection.reason, bucket, bucket / 10_000, Arm.CANARY)
 
 
 # --- the SDK's resources ----------------------------------------------------------------------------------------------

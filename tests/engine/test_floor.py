@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from phase1.engine.attempt import Clocks, try_once
 from phase1.engine.call import AnswerStream
 from phase1.engine.deadlines import Deadlines
+from phase1.engine.paced import BelowFloor, Paced
 from phase1.engine.sse import BROKEN_EVENT
 from phase1.engine.transport import Broken
 from phase1.events import StreamBroken
 from phase1.policy.classify import Kind, Outcome
+from phase1.policy.floor import Floor
 
 from .conftest import MakeManager
 from .providers import STREAMED_CHAT, Chunk, Pause, Providers, Step, body, streamed
@@ -132,3 +135,22 @@ async def test_reason_is_counted(make_manager: MakeManager, chunks: list[Chunk],
     assert manager.tally.broken_streams == {reason: 1}
     assert manager.breaker.snapshot().consecutive_failures == 1
     await manager.aclose()
+
+
+class _LateSource:
+    """Its own clock runs out."""
+
+    response = None
+    held: Sequence[bytes] = ()
+    last_word = None
+
+    async def more(self) -> list[bytes]:
+        raise TimeoutError
+
+
+async def test_another_clock_is_not_the_floor() -> None:
+    """Who has run out of time is told by whose clock it was."""
+    source: Any = _LateSource()
+    with pytest.raises(TimeoutError) as told:
+        await Paced(source, Floor(1.0, grace=20.0)).more()
+    assert not isinstance(told.value, BelowFloor)
