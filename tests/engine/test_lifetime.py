@@ -9,6 +9,7 @@ import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from operator import le
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -309,7 +310,8 @@ async def test_thousand_managers_leave_nothing_behind(upstream: Upstream, transp
     before = await held(upstream)
     for _ in range(1000):
         await live()
-    assert await held(upstream) == before
+    after = await held(upstream)
+    assert all(map(le, after, before)), (after, before)  # what other tests have left behind may go meanwhile
     assert [manager() for manager in alive if manager() is not None] == []
     assert upstream.open_connections == 0
 
