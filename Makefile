@@ -24,7 +24,7 @@ demo: setup ## legacy app against pooled app, side by side (ARGS=--serve leaves 
 test: setup services ## all tests, and branch coverage of policy and engine
 	$(python) -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
 
-chaos: setup services ## offload while workers, web processes and Redis are killed: no token lost, none doubled
+chaos: setup services ## offload and the rollout's workers while processes and Redis are killed or frozen
 	$(python) -m pytest -m chaos $(ARGS)
 
 # What imports no SDK needs no second one.

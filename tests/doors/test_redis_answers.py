@@ -20,7 +20,7 @@ from phase1.lab.chaos.faults import healthy
 from phase1.lab.chaos.upstream import Endpoint, Exchange
 from phase1.settings import Settings
 from tests.doors.bench import BOUND, HELLO, Clock
-from tests.offload.redis_server import RedisServer, program, required, started
+from tests.offload.redis_server import RedisServer, needed_program, started
 
 PATIENT = 5.0
 """Seconds for a Redis that works, on a machine that is busy."""
@@ -29,12 +29,7 @@ PATIENT = 5.0
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """A Redis of this test's own."""
-    binary = program()
-    if binary is None:
-        if required():
-            pytest.fail("redis-server is needed: scripts/services.sh")
-        pytest.skip("no redis-server: scripts/services.sh says how to get one")
-    with started(binary) as server:
+    with started(needed_program()) as server:
         yield server
 
 

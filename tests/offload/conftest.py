@@ -14,14 +14,13 @@ from phase1.offload.hooks import Hooks
 from tests.doors.fixtures import clean_environment, env, log_level_restored
 
 from . import model as model_module
-from . import redis_server as redis_module
 from .model import Model
-from .redis_server import RedisServer
+from .redis_server import own_redis, shared_redis
 from .stores import Bench, config_of, memory_bench, redis_bench
 from .web import Site, app_of
 from .web import site as site_of
 
-__all__ = ["clean_environment", "env", "log_level_restored"]
+__all__ = ["clean_environment", "env", "log_level_restored", "own_redis", "shared_redis"]
 
 _numbers = itertools.count()
 
@@ -41,33 +40,6 @@ def model(shared_model: Model) -> Model:
     shared_model.hung_up.clear()
     shared_model._gates.clear()
     return shared_model
-
-
-def _binary() -> str:
-    binary = redis_module.program()
-    if binary is None:
-        if redis_module.required():
-            pytest.fail("redis-server is needed: scripts/services.sh")
-        pytest.skip("no redis-server: scripts/services.sh says how to get one")
-    return binary
-
-
-@pytest.fixture(scope="session")
-def shared_redis() -> Iterator[str]:
-    """URL of a Redis that nobody breaks."""
-    given = os.environ.get("PHASE1_TEST_REDIS_URL")
-    if given:
-        yield given
-        return
-    with redis_module.started(_binary()) as server:
-        yield server.url
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis of this test's own, to be broken."""
-    with redis_module.started(_binary()) as server:
-        yield server
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import redis
 
-__all__ = ["RedisServer", "program", "started"]
+__all__ = ["RedisServer", "needed_program", "own_redis", "program", "required", "shared_redis", "started"]
 
 BOUND = 20.0
 
@@ -116,3 +117,31 @@ def _free_port() -> int:
 def required() -> bool:
     """Whether its absence is a failure."""
     return os.environ.get("CI") == "true"
+
+
+def needed_program() -> str:
+    """The server's path; without one the test is skipped, or fails where one is required."""
+    binary = program()
+    if binary is None:
+        if required():
+            pytest.fail("redis-server is needed: scripts/services.sh")
+        pytest.skip("no redis-server: scripts/services.sh says how to get one")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def shared_redis() -> Iterator[str]:
+    """URL of a Redis that nobody breaks."""
+    given = os.environ.get("PHASE1_TEST_REDIS_URL")
+    if given:
+        yield given
+        return
+    with started(needed_program()) as server:
+        yield server.url
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of this test's own, to be broken."""
+    with started(needed_program()) as server:
+        yield server
