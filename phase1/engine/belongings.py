@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from phase1.engine.attempt import Attempt
 from phase1.engine.call import Call
 from phase1.engine.node import Node
+from phase1.engine.picker import Tiers
 from phase1.policy.belongings import is_kept, made, named
 
 __all__ = ["Belongings"]
@@ -20,7 +21,6 @@ __all__ = ["Belongings"]
 _MOST = 10_000
 """Names that are remembered; the ones that were not used for the longest time are forgotten."""
 
-Tiers = tuple[tuple[Node, ...], ...]
 _Account = tuple[str, str]
 
 

@@ -21,7 +21,7 @@ from phase1.exceptions import NoNode
 from phase1.policy.balancer import SCAN_ALL, Balancer, two_of
 from phase1.policy.quota import QuotaDomain, Quotas
 
-__all__ = ["Picker", "Progress"]
+__all__ = ["Picker", "Progress", "Tiers"]
 
 _MANY = 1000
 _DRAWS = 4
@@ -29,6 +29,7 @@ _PREFIX = 512
 """Bytes of a request that tell its conversation: the first messages stay the same."""
 
 Tiers = tuple[tuple[Node, ...], ...]
+"""Nodes in the order in which they are asked: those of one tier are equal."""
 
 
 @dataclass(slots=True, eq=False)
