@@ -12,11 +12,10 @@ from typing import Any
 import pytest
 
 from .browser import Browser, chromium
-from .conftest import _binary
 from .model import Model, answer, question
 from .processes import environment, web
 from .proxy import Wire, wire
-from .redis_server import started
+from .redis_server import needed_program, started
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -27,7 +26,7 @@ CLIENT = Path(__file__).parents[2] / "phase1" / "offload" / "client"
 def line(shared_model: Model) -> Iterator[Wire]:
     """The wire to a web process that runs chats itself and keeps them in Redis."""
     with ExitStack() as stack:
-        redis = stack.enter_context(started(_binary()))
+        redis = stack.enter_context(started(needed_program()))
         _, url = stack.enter_context(web(environment(shared_model, redis, LLM_OFFLOAD_BACKEND="redis")))
         yield stack.enter_context(wire(int(url.rpartition(":")[2])))
 

@@ -13,10 +13,9 @@ from phase1.offload.celery_app import TASKS, create_app
 from phase1.offload.celery_queue import CeleryQueue
 from phase1.offload.jobs import Job
 
-from .conftest import _binary
 from .model import Model, answer, question
 from .processes import environment, web, worker
-from .redis_server import RedisServer, started
+from .redis_server import RedisServer, needed_program, started
 from .stores import config_of
 from .web import Site, read
 
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 @pytest.fixture(scope="module")
 def stage(shared_model: Model) -> Iterator[tuple[RedisServer, str]]:
     """A Redis, a worker for everything that streams, one for the rest, and a web process."""
-    with started(_binary()) as redis:
+    with started(needed_program()) as redis:
         env = environment(shared_model, redis)
         rest = worker(env, queues="default,feedback,analytics", pool="prefork", concurrency=2)
         with worker(env), rest, web(env) as (_, url):

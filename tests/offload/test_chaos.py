@@ -12,10 +12,9 @@ from contextlib import AsyncExitStack, ExitStack
 import httpx
 import pytest
 
-from .conftest import _binary
 from .model import Model, answer, question
 from .processes import Process, environment, web, worker
-from .redis_server import RedisServer, started
+from .redis_server import RedisServer, needed_program, started
 from .web import Site, Told, read
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
@@ -34,7 +33,7 @@ class Stage:
 def stage(shared_model: Model) -> Iterator[Stage]:
     """Kept for all tests here: what is broken is mended."""
     with ExitStack() as stack:
-        redis = stack.enter_context(started(_binary()))
+        redis = stack.enter_context(started(needed_program()))
         env = environment(shared_model, redis)
         yield Stage(redis, env, [stack.enter_context(web(env)) for _ in range(2)])
 

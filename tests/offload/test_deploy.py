@@ -19,10 +19,9 @@ import pytest
 import redis
 import yaml
 
-from .conftest import _binary
 from .model import Model, answer, question
 from .processes import ROOT, Process, environment, web, worker
-from .redis_server import RedisServer, required, started
+from .redis_server import RedisServer, needed_program, required, started
 from .web import Site, read
 
 pytestmark = pytest.mark.timeout(120)
@@ -88,7 +87,7 @@ def acl_redis(compose: dict[str, Any]) -> Iterator[RedisServer]:
     command = compose["services"]["redis"]["command"][2].replace("$$REDIS_PASSWORD", PASSWORD)
     rules = re.search(r"--user phase1 (.*)$", command)
     assert rules is not None
-    with started(_binary()) as server:
+    with started(needed_program()) as server:
         with server.client() as client:
             words = rules[1].replace('"', "").split()
             assert client.execute_command("ACL", "SETUSER", "phase1", *words)
@@ -162,7 +161,7 @@ def nginx(home: Path, targets: list[str]) -> Iterator[str]:
 
 async def test_nginx_lets_each_event_through(model: Model, tmp_path: Path, shared_redis: str) -> None:
     """The first token is there while the answer waits; one web process may die, and the other goes on."""
-    with started(_binary()) as server:
+    with started(needed_program()) as server:
         env = environment(model, server, LLM_OFFLOAD_BACKEND="redis")
         with web(env) as (first, one), web(env) as (_, two):
             targets = [url.removeprefix("http://") for url in (one, two)]
@@ -183,7 +182,7 @@ async def test_nginx_lets_each_event_through(model: Model, tmp_path: Path, share
 @pytest.mark.chaos
 def test_start_celery_starts_and_ends_all(model: Model, tmp_path: Path) -> None:
     """Three workers; one signal ends them, and nobody is left."""
-    with started(_binary()) as server:
+    with started(needed_program()) as server:
         env = environment(model, server, PHASE1=str(Path(shutil.which("phase1") or ROOT / ".venv/bin/phase1")))
         script = Process([str(ROOT / "scripts" / "start_celery.sh")], env | {"C_FORCE_ROOT": "true"}, tmp_path / "log")
         try:
