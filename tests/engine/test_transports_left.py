@@ -119,4 +119,4 @@ def test_transport_that_was_forgotten_is_complained_about(caplog: pytest.LogCapt
 
     with caplog.at_level(logging.ERROR, logger="asyncio"), pytest.warns(ResourceWarning, match="Unclosed"):
         asyncio.run(forget())
-    assert "Unclosed connector" in caplog.text
+    assert "Unclosed connection" in caplog.text

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
+from math import inf
 from typing import TYPE_CHECKING, cast
 from weakref import WeakSet
 
 import aiohttp
 
+from phase1.engine.transport.aio.warm import Warm, is_readable
 from phase1.engine.transport.base import KEEP_ALIVE, NeverSent
 from phase1.engine.transport.tls import ssl_context
 
@@ -33,6 +34,7 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(limit=0, ssl=ssl_context(), keepalive_timeout=KEEP_ALIVE, resolver=aiohttp.ThreadedResolver())
         self._handed_out: WeakSet[ResponseHandler] = WeakSet()
         self._pid = os.getpid()
+        self.warm = Warm()
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -53,7 +55,7 @@ class Connector(aiohttp.TCPConnector):
         """New, or kept and silent: one that was idle and has something to read has come to its end."""
         protocol = cast("ResponseHandler", connection.protocol)
         if protocol in self._handed_out:
-            return not _is_readable(protocol)
+            return not is_readable(protocol)
         self._handed_out.add(protocol)
         return True
 
@@ -65,17 +67,13 @@ class Connector(aiohttp.TCPConnector):
                 closed.append(protocol.closed)
                 protocol.transport.abort()
         await asyncio.gather(*closed, return_exceptions=True)
+        self.warm.tidy(before=inf)
 
     def forget(self) -> None:
         """Let go of the connections without closing them, if they are another process's or their loop is gone."""
         if self._loop.is_closed() or self._pid != os.getpid():
             self._conns.clear()
-
-
-def _is_readable(protocol: ResponseHandler) -> bool:
-    poll = select.poll()
-    poll.register(cast("asyncio.Transport", protocol.transport).get_extra_info("socket"), select.POLLIN)
-    return bool(poll.poll(0))
+            self.warm.forget()
 
 
 def _is_cancelled() -> bool:

@@ -1,0 +1,116 @@
+"""Which connections are at hand? Those that have just been used, by their destination: the next call takes the last.
+
+Giving a connection back to aiohttp's pool, getting it again, and a parser for each answer are a third of an exchange.
+So a connection stays here for a moment with its parser, and goes to aiohttp's pool, which knows how long it may be
+kept, when nobody has wanted it for a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, cast
+from weakref import ref
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ConnectionKey
+    from aiohttp.connector import Connection
+
+__all__ = ["Shelf", "Warm", "is_readable"]
+
+_MOMENT: Final = 1.0
+"""Seconds that a connection stays here; two at most."""
+
+
+class Shelf:
+    """The connections to one destination."""
+
+    __slots__ = ("_kept", "_warm")
+
+    def __init__(self, warm: Warm) -> None:
+        self._warm = warm
+        self._kept: deque[tuple[Connection, float]] = deque()
+
+    def take(self) -> Connection | None:
+        """The one that was used last, if it can be used again; `None` = there is none."""
+        while self._kept:
+            connection, _ = self._kept.pop()
+            if _is_usable(cast("ResponseHandler", connection.protocol)):
+                return connection
+            connection.close()
+        return None
+
+    def keep(self, connection: Connection) -> None:
+        """An exchange is over; its connection may have an end too."""
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close:
+            connection.close()
+        else:
+            self._kept.append((connection, time.monotonic()))
+            self._warm.has_some()
+
+    def tidy(self, *, before: float) -> bool:
+        """Leave to aiohttp those that nobody has used since. Whether there are others."""
+        while self._kept and self._kept[0][1] <= before:
+            self._kept.popleft()[0].release()
+        return bool(self._kept)
+
+    def forget(self) -> None:
+        """Let go of all without closing them."""
+        for connection, _ in self._kept:
+            connection._protocol = None  # noqa: SLF001 - else it is closed when it is collected
+        self._kept.clear()
+
+
+class Warm:
+    """The connections at hand on the running loop."""
+
+    __slots__ = ("__weakref__", "_loop", "_shelves", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._shelves: dict[ConnectionKey, Shelf] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def shelf(self, key: ConnectionKey) -> Shelf:
+        """Where the connections to one destination are."""
+        if key not in self._shelves:
+            self._shelves[key] = Shelf(self)
+        return self._shelves[key]
+
+    def has_some(self) -> None:
+        """Somebody has to tidy up later."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(_MOMENT, _tidy, ref(self))
+
+    def tidy(self, *, before: float) -> None:
+        """Leave to aiohttp those that nobody has used since `before`, on the clock of `time.monotonic`."""
+        self._timer = None
+        left = [shelf.tidy(before=before) for shelf in self._shelves.values()]
+        if any(left):
+            self.has_some()
+
+    def forget(self) -> None:
+        """Let go of all without closing them."""
+        for shelf in self._shelves.values():
+            shelf.forget()
+
+
+def _tidy(warm: ref[Warm]) -> None:
+    if (found := warm()) is not None:
+        found.tidy(before=time.monotonic() - _MOMENT)
+
+
+def _is_usable(protocol: ResponseHandler) -> bool:
+    """Not at its end, and nothing was said that nobody had asked for."""
+    return not protocol.should_close and protocol.is_connected() and not is_readable(protocol)
+
+
+def is_readable(protocol: ResponseHandler) -> bool:
+    """Whether the socket has something to read. One that was idle has come to its end then."""
+    poll = select.poll()
+    poll.register(cast("asyncio.Transport", protocol.transport).get_extra_info("socket"), select.POLLIN)
+    return bool(poll.poll(0))
