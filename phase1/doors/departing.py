@@ -6,6 +6,7 @@ What leaving means is the app's server's language; `phase1.asgi` speaks it and s
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from phase1.doors.unit import current_unit
@@ -30,12 +31,16 @@ class Departing(Protocol):
         """It does not wait any more."""
 
 
-async def send_for_caller(manager: Manager, call: Call, turn: Turn) -> Answer:
+def send_for_caller(manager: Manager, call: Call, turn: Turn) -> Awaitable[Answer]:
     """`turn.send`, until there is an answer or its beginning, or the app's client has gone."""
     unit = current_unit.get()
     departure = None if unit is None else unit.departure
     if departure is None or departure.loop is not asyncio.get_running_loop():
-        return await turn.send(manager, call)
+        return turn.send(manager, call)
+    return _send_watched(departure, manager, call, turn)
+
+
+async def _send_watched(departure: Departing, manager: Manager, call: Call, turn: Turn) -> Answer:
     task = departure.begin()
     try:
         return await turn.send(manager, call)

@@ -81,7 +81,7 @@ class FacadeOpenAI(AsyncLean, openai.AsyncOpenAI):
         unit = self._unit
         if unit.selection.route is Route.LEGACY:
             return None
-        return Way(unit, unit.manager, self._guard(learnt.timeout))
+        return unit.manager, self._guard(learnt.timeout)
 
 
 def facade_template(manager: LLMManager) -> FacadeOpenAI:

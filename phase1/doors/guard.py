@@ -47,12 +47,12 @@ class PoolGuard:
     `timeout`: the seconds that the app has asked for, in the place of `LLM_REQUEST_DEADLINE`; `None` = it has not.
     """
 
-    __slots__ = ("_has_legacy", "_other_credentials", "_outcomes", "_tokens", "_unit", "expires_at")
+    __slots__ = ("_has_legacy", "_other_credentials", "_outcomes", "_tokens", "expires_at", "unit")
 
     def __init__(
         self, unit: Unit, *, has_legacy: bool, other_credentials: Callable[[], bool], timeout: float | None = None
     ) -> None:
-        self._unit = unit
+        self.unit = unit
         self._has_legacy = has_legacy
         self._other_credentials = other_credentials
         self._outcomes: list[Outcome] = []
@@ -74,7 +74,7 @@ class PoolGuard:
         except TimeoutError as exc:
             if not bound.expired():
                 raise
-            raise openai.APITimeoutError(request=httpx.Request("POST", self._unit.manager.public_url)) from exc
+            raise openai.APITimeoutError(request=httpx.Request("POST", self.unit.manager.public_url)) from exc
 
     def check(self) -> None:
         """For doors that get a failure as a response: raise if legacy may answer instead."""
@@ -84,7 +84,7 @@ class PoolGuard:
                 raise failure
 
     def __enter__(self) -> Self:
-        turn = Turn(self._unit.key, self._unit.selection.share, self._unit.slices)
+        turn = Turn(self.unit.key, self.unit.selection.share, self.unit.slices)
         self._tokens = (taking_turn.set(turn), reporting.set(self._outcomes))
         return self
 
@@ -98,7 +98,7 @@ class PoolGuard:
             outer.extend(self._outcomes)
         if not isinstance(exc, Exception) or not self._may_fall_back(exc):
             return False
-        self._unit.manager.events.notify(FellBack(self._outcomes[-1].kind if self._outcomes else _reason(exc)))
+        self.unit.manager.events.notify(FellBack(self._outcomes[-1].kind if self._outcomes else _reason(exc)))
         return True
 
     def _may_fall_back(self, exc: BaseException) -> bool:

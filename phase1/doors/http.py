@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -73,12 +73,16 @@ class Turn:
     share: float = 0.0
     slices: Slices | None = None
 
-    async def send(self, manager: Manager, call: Call) -> Answer:
+    def send(self, manager: Manager, call: Call) -> Awaitable[Answer]:
         """Ask `manager`; return when it is one's turn to go on."""
-        answer = await manager.send(call, key=self.key, share=self.share)
-        if self.slices is not None:
-            await self.slices.next()
-        return answer
+        answer = manager.send(call, key=self.key, share=self.share)
+        return answer if self.slices is None else _in_turn(answer, self.slices)
+
+
+async def _in_turn(answer: Awaitable[Answer], slices: Slices) -> Answer:
+    came = await answer
+    await slices.next()
+    return came
 
 
 taking_turn: ContextVar[Turn] = ContextVar("phase1_turn", default=Turn())  # noqa: B039 - frozen

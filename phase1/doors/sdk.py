@@ -97,11 +97,11 @@ class _Door:
         manager = unit.manager
         if learnt.homes is not manager.homes:
             learnt.home, learnt.homes = _home(self, _Plain, unit), manager.homes
+            learnt.other_key = partial(_has_other_key, self, learnt.home)
         home = learnt.home
         if home is None or not manager.switches.enabled or unit.selection.route is Route.LEGACY:
             return None
-        other = partial(_has_other_key, self, home)
-        return Way(unit, home, PoolGuard(unit, has_legacy=True, other_credentials=other, timeout=learnt.timeout))
+        return home, PoolGuard(unit, has_legacy=True, other_credentials=learnt.other_key, timeout=learnt.timeout)
 
     if not TYPE_CHECKING:  # the SDK's own signature says more
 

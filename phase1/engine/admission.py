@@ -40,11 +40,6 @@ class Admission:
         """How many calls may be in flight."""
         return self._capacity
 
-    @property
-    def busy(self) -> bool:
-        """Whether whoever comes now has to wait."""
-        return self.in_flight >= self._capacity or self.waiting > 0
-
     def resize(self, capacity: int) -> None:
         """Another capacity from now on: places that come are handed to those who wait."""
         self._capacity = max(1, capacity)
@@ -58,16 +53,25 @@ class Admission:
         turns = (len(self._lines) + 1) if line is None else len(self._lines) * (len(line) + 1)
         return self._waits.seconds(min(turns, self.waiting + 1))
 
+    def enter_at_once(self) -> bool:
+        """Take a place, if there is one and nobody waits. Whoever enters must `leave` exactly once.
+
+        Raises `PoolClosed`.
+        """
+        if self._closed:
+            raise PoolClosed("the pool is closing")
+        if self.in_flight >= self._capacity or self.waiting:
+            return False
+        self.in_flight += 1
+        return True
+
     async def enter(self, key: str | None, *, timeout: float) -> None:
         """Take a place, waiting up to `timeout` seconds. Whoever enters must `leave` exactly once.
 
         Raises `QueueFull`, `QueueTimeout` (also at once, when the wait would be longer) or `PoolClosed`; then no place
         is taken.
         """
-        if self._closed:
-            raise PoolClosed("the pool is closing")
-        if self.in_flight < self._capacity and not self.waiting:
-            self.in_flight += 1
+        if self.enter_at_once():
             return
         wait = self._wait_of(key)
         if self.waiting >= self._queue_size:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
@@ -81,16 +80,15 @@ async def try_once(
     if call.streams:
         ends_at = min(expires_at, asyncio.get_running_loop().time() + clocks.first_token)
     response: WireResponse | None = None
-    scope = asyncio.timeout(None)
+    clock = deadlines.clock(ends_at)
+    if watched is not None:
+        watched.clock = clock
     try:
-        async with scope:
-            deadlines.begin(scope, ends_at)
-            if watched is not None:
-                watched.scope = scope
+        with clock:
             response = await transport.send(request)
             attempt = await _receive(response, clocks, skims=call.parsed)
     except TimeoutError as exc:
-        kind = Kind.FIRST_TOKEN_TIMEOUT if (scope.when() or math.inf) < expires_at else Kind.TIMEOUT
+        kind = Kind.FIRST_TOKEN_TIMEOUT if clock.given_up or ends_at < expires_at else Kind.TIMEOUT
         attempt = Attempt(Outcome(kind), error=exc)
     except NeverSent as exc:
         attempt = Attempt(Outcome(Kind.CONNECT), error=exc)
@@ -102,9 +100,7 @@ async def try_once(
         if response is not None:
             await _close(response)
         raise
-    finally:
-        deadlines.end(scope, ends_at)
-    if response is not None and attempt.stream is None:
+    if response is not None and attempt.stream is None and not response.ended:
         await _close(response)
     return attempt
 
@@ -114,20 +110,24 @@ async def _close(response: WireResponse) -> None:
         await response.aclose()
 
 
-async def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> Attempt:
+def _receive(response: WireResponse, clocks: Clocks, *, skims: bool) -> Awaitable[Attempt]:
     if response.status not in _SUCCESS:
-        return await _receive_error(response)
+        return _receive_error(response)
     content_type = response.headers.get("content-type") or ""
     if content_type == "application/json":  # mostly
-        return await _receive_json(response)
+        return _receive_json(response)
     content_type = content_type.partition(";")[0].strip().lower()
     if content_type == "text/event-stream":
-        return await _receive_stream(response, _EventSource(response, skims=skims), clocks)
+        return _receive_stream(response, _EventSource(response, skims=skims), clocks)
     if content_type == "application/json" or content_type.endswith("+json"):
-        return await _receive_json(response)
+        return _receive_json(response)
     if content_type == "text/html":
-        return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("an HTML page instead of an answer"))
-    return await _receive_stream(response, _OpaqueSource(response), clocks)
+        return _refuse_html(response)
+    return _receive_stream(response, _OpaqueSource(response), clocks)
+
+
+async def _refuse_html(response: WireResponse) -> Attempt:
+    return Attempt(Outcome(Kind.BROKEN, status=response.status), error=Broken("an HTML page instead of an answer"))
 
 
 async def _receive_error(response: WireResponse) -> Attempt:

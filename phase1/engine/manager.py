@@ -286,7 +286,15 @@ class Manager:
             raise CircuitOpen("the pool is switched off by its breaker", retry_after=permit.retry_after)
         record = _Record(self, permit, call)
         try:
-            return await self._send(record, call, key)
+            pool, admission = self._at_work()
+            seconds = self.settings.llm_request_deadline if call.timeout is None else call.timeout
+            expires_at = asyncio.get_running_loop().time() + seconds
+            if not admission.enter_at_once():
+                await admission.enter(key, timeout=self._patience(pool, seconds))
+            record.entered(admission)
+            result = await pool.send(call, expires_at=expires_at, key=key)
+            record.answered(result)
+            return self._answer(record, result)
         except PoolError as exc:
             record.refusal = type(exc).__name__
             record.settle(Outcome(Kind.REFUSED))  # a refusal; what came from upstream has settled already
@@ -298,21 +306,15 @@ class Manager:
             record.settle(Outcome(Kind.CANCELLED))
             raise
 
-    async def _send(self, record: _Record, call: Call, key: str | None) -> Answer:
+    def _at_work(self) -> tuple[Pool, Admission]:
         binding = self.bindings.current()
         if binding.pool is None or self.switches.force_legacy:
             raise PoolClosed("the pool is switched off")
-        settings = self.settings
-        seconds = settings.llm_request_deadline if call.timeout is None else call.timeout
-        expires_at = asyncio.get_running_loop().time() + seconds
-        timeout = min(settings.llm_queue_timeout, seconds)
-        if binding.admission.busy:  # an answer takes its time too: whoever gets in too late is better told now
-            timeout = min(timeout, seconds - binding.pool.typical_seconds())
-        await binding.admission.enter(key, timeout=timeout)
-        record.entered(binding.admission)
-        result = await binding.pool.send(call, expires_at=expires_at, key=key)
-        record.answered(result)
-        return self._answer(record, result)
+        return binding.pool, binding.admission
+
+    def _patience(self, pool: Pool, seconds: float) -> float:
+        """How long a call may wait for its place. An answer takes its time too: who gets in too late is told now."""
+        return min(self.settings.llm_queue_timeout, seconds, seconds - pool.typical_seconds())
 
     def _answer(self, record: _Record, result: PoolResult) -> Answer:
         attempt = result.attempt

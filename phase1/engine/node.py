@@ -32,6 +32,7 @@ __all__ = ["Client", "Node", "NodeSpec"]
 
 _log = logging.getLogger("phase1")
 
+_MANY = 256
 _OFF_FIRST = 30.0
 _OFF_LONGEST = 600.0
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
@@ -102,6 +103,7 @@ class Node:
         self.models = ModelMap(spec.models)
         self.limits = Limits(spec.rps, spec.rpm, spec.tpm)
         self._own_key = _key_headers(spec)
+        self._urls: dict[str, str] = {}
         self._account = spec.quota_domain or f"{spec.base_url} {spec.api_key}"
 
     def reconfigure(self, spec: NodeSpec) -> None:
@@ -236,14 +238,17 @@ class Node:
 
     def aim(self, call: Call) -> WireRequest:
         """`call` as a request to this node: its address, its key, its name for the model."""
-        return WireRequest(
-            method=call.method,
-            url=self._url(call.path),
-            headers=[*call.headers, *(self._own_key or call.credentials)],
-            body=self._translate(call.body) if self.models else call.body,
-        )
+        url = self._urls.get(call.path) or self._url(call.path)
+        headers = [*call.headers, *(self._own_key or call.credentials)]
+        return WireRequest(call.method, url, headers, self._translate(call.body) if self.models else call.body)
 
     def _url(self, path: str) -> str:
+        if len(self._urls) >= _MANY:  # paths with ids in them come and go
+            self._urls.clear()
+        url = self._urls[path] = self._joined(path)
+        return url
+
+    def _joined(self, path: str) -> str:
         base, mark, query = self.spec.base_url.partition("?")
         url = base.rstrip("/") + path
         if not mark or _QUERY_OF_AZURE in path:

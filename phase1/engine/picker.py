@@ -125,8 +125,8 @@ class Picker:
         quota = self.quota(node, progress)
         return quota.free(now, tokens=progress.tokens if quota.counts_tokens else 1.0)
 
-    def _choose(self, progress: Progress) -> tuple[Node, QuotaDomain] | None:
-        """A node that can be asked at once, its quota booked."""
+    def choose(self, progress: Progress) -> tuple[Node, QuotaDomain] | None:
+        """A node that can be asked at once, its quota booked; `None` = there is none."""
         now = self._clock()
         for tier in progress.tiers:
             candidates = self._candidates(tier, progress, now)
@@ -156,7 +156,7 @@ class Picker:
         Raises `NoNode` when every node of the route is drained.
         """
         while True:
-            chosen = self._choose(progress)
+            chosen = self.choose(progress)
             if chosen is not None:
                 return chosen
             node, wait = self._soonest(progress)

@@ -167,7 +167,7 @@ class Pool:
         Raises `NoNode` when all nodes are drained, and else nothing but cancellation.
         """
         progress = self._progress(call, expires_at, key)
-        found = await self._picker.find(progress)
+        found = self._picker.choose(progress) or await self._picker.find(progress)
         if isinstance(found, float):
             return PoolResult(_still_cooling(found), 0, _nothing, (), progress.model)
         budgeted = False

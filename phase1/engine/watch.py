@@ -6,9 +6,9 @@ What counts as silence is `policy.silence`'s to say. A call that is given up end
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 
+from phase1.engine.deadlines import Clock
 from phase1.engine.node import Node
 from phase1.policy.silence import Longest, is_silent
 
@@ -16,16 +16,16 @@ __all__ = ["Watch", "Watched"]
 
 
 class Watched:
-    """One attempt under watch. `scope` is its clock, once it runs."""
+    """One attempt under watch. `clock` is its own."""
 
-    __slots__ = ("answers", "node", "scope", "started", "total")
+    __slots__ = ("answers", "clock", "node", "started", "total")
 
     def __init__(self, node: Node, started: float, total: int) -> None:
         self.node = node
         self.started = started
         self.answers = node.answers
         self.total = total
-        self.scope: asyncio.Timeout | None = None
+        self.clock: Clock | None = None
 
 
 class Watch:
@@ -35,7 +35,7 @@ class Watch:
 
     def __init__(self, patience: float, *, clock: Callable[[], float]) -> None:
         self._patience = patience
-        self._calls: OrderedDict[Watched, None] = OrderedDict()
+        self._calls: dict[Watched, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.answers = 0
         """How many calls have been answered by any node."""
@@ -57,10 +57,9 @@ class Watch:
         loop = asyncio.get_running_loop()
         now, self._timer = loop.time(), None
         for watched in tuple(self._late(now)):
-            if self._is_silent(watched, now) and watched.scope is not None:
+            if self._is_silent(watched, now) and watched.clock is not None:
                 self.end(watched)
-                if not watched.scope.expired():  # its own clock has run out in the same moment
-                    watched.scope.reschedule(now)
+                watched.clock.give_up()
         if self._calls:
             self._timer = loop.call_later(self._patience / 4, self._look)
 

@@ -85,8 +85,8 @@ def _latency(candidate: Candidate, now: float) -> float:
 
 
 def _adaptive(candidate: Candidate, now: float) -> float:
-    rate = max(_LEAST_RATE, candidate.success_rate(now))
-    return _latency(candidate, now) / (rate * rate)
+    cost, rate = _latency(candidate, now), candidate.success_rate(now)
+    return cost if rate >= 1.0 else cost / max(_LEAST_RATE, rate) ** 2
 
 
 class _Comparing:

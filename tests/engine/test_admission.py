@@ -275,7 +275,7 @@ async def test_more_places_are_handed_to_those_who_wait(counter: Counter) -> Non
     counter.admission.resize(9)
     await asyncio.gather(*tasks)
     assert counter.numbers == (4, 0)
-    assert not counter.admission.busy
+    assert counter.admission.enter_at_once()
 
 
 async def test_fewer_places_are_reached_as_calls_leave() -> None:
@@ -285,7 +285,7 @@ async def test_fewer_places_are_reached_as_calls_leave() -> None:
     await settled()
     counter.admission.resize(0)
     await counter.leave()
-    assert (counter.numbers, counter.admission.capacity, counter.admission.busy) == ((2, 2), 1, True)
+    assert (counter.numbers, counter.admission.capacity, counter.admission.enter_at_once()) == ((2, 2), 1, False)
     await counter.leave()
     assert counter.numbers == (1, 2)
     await counter.leave()

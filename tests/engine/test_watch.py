@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from phase1.engine.deadlines import Deadlines
 from phase1.engine.watch import Watch
 
 from .providers import Providers, whole
@@ -16,12 +17,12 @@ async def test_clock_that_has_run_out_is_left_alone() -> None:
     loop, failures = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _, context: failures.append(context))
     (node,) = Providers(a=[whole()]).nodes(loop.time)
-    watch = Watch(1.0, clock=loop.time)
+    watch, deadlines = Watch(1.0, clock=loop.time), Deadlines()
 
     async def attempt(seconds: float) -> None:
-        async with asyncio.timeout(seconds) as scope:
+        with deadlines.clock(loop.time() + seconds) as clock:
             watched = watch.begin(node, loop.time())
-            watched.scope = scope
+            watched.clock = clock
             watch.answers += 5  # of others
             await asyncio.Event().wait()
 

@@ -8,7 +8,7 @@ afterwards is learnt anew.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from operator import attrgetter, is_
@@ -43,7 +43,7 @@ _notes: ContextVar[list[tuple[str, Call]] | None] = ContextVar("phase1_learning"
 class Learnt:
     """All of a call but its body. `url` is the address that the SDK names in its errors.
 
-    `home`: whose nodes serve it, found once for `homes`.
+    `home`: whose nodes serve it, found once for `homes`. `other_key`: whether the client's own key is none of theirs.
     """
 
     url: str
@@ -54,6 +54,7 @@ class Learnt:
     state: tuple[object, ...]
     homes: Homes | None = None
     home: Manager | None = None
+    other_key: Callable[[], bool] = bool
 
 
 NOT_YET = Learnt("", (), (), "", None, ())

@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -34,7 +33,6 @@ from phase1.exceptions import PoolError
 if TYPE_CHECKING:
     from phase1.doors.bridge import Bridge
     from phase1.doors.guard import PoolGuard
-    from phase1.doors.unit import Unit
     from phase1.engine.manager import Manager
 
 __all__ = ["Way", "ask", "ask_blocking", "falling_back"]
@@ -44,16 +42,10 @@ Arguments = dict[str, Any]
 falling_back: ContextVar[PoolGuard | None] = ContextVar("phase1_falling_back", default=None)
 """The guard of a call whose answer legacy is to give: the pool has been asked."""
 
+Way = tuple["Manager", "PoolGuard"]
+"""To which nodes one call goes, and who says whether legacy may answer instead."""
+
 _YES_OR_NO = (True, False, None)
-
-
-@dataclass(slots=True)
-class Way:
-    """Where one call goes: for whom, to which nodes, and who says whether legacy may answer instead."""
-
-    unit: Unit
-    home: Manager
-    guard: PoolGuard
 
 
 async def ask(client: Any, resource: Resource, arguments: Arguments, ordinary: Callable[..., Awaitable[Any]]) -> Any:  # noqa: ANN401 - the SDK's
@@ -67,9 +59,11 @@ async def ask(client: Any, resource: Resource, arguments: Arguments, ordinary: C
     way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
     if way is None:
         return await ordinary(**arguments)
-    with way.guard:
-        return await _result(asked, await _send(way.home, asked))
-    with _legacy_answers(way.guard):
+    home, guard = way
+    with guard:
+        answer = await _send(home, asked)
+        return model_of(asked, answer) or await _other_result(asked, answer)
+    with _legacy_answers(guard):
         return await ordinary(**arguments)
 
 
@@ -82,12 +76,13 @@ def ask_blocking(client: Any, resource: Resource, arguments: Arguments, ordinary
         with learn(client, asked.what):
             return ordinary(**arguments)
     way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
-    bridge = bridge_for(way.unit) if way is not None else None
+    bridge = bridge_for(way[1].unit) if way is not None else None
     if way is None or bridge is None:
         return ordinary(**arguments)
-    with way.guard:
-        return _result_over(bridge, asked, bridge.wait(_send(way.home, asked)))
-    with _legacy_answers(way.guard):
+    home, guard = way
+    with guard:
+        return _result_over(bridge, asked, bridge.wait(_send(home, asked)))
+    with _legacy_answers(guard):
         return ordinary(**arguments)
 
 
@@ -125,9 +120,7 @@ async def _send(home: Manager, asked: Asked) -> Answer:
         raise error from error.__cause__
 
 
-async def _result(asked: Asked, answer: Answer) -> Any:  # noqa: ANN401
-    if (model := model_of(asked, answer)) is not None:
-        return model
+async def _other_result(asked: Asked, answer: Answer) -> Any:  # noqa: ANN401
     if (events := events_of(asked, answer)) is not None:
         return LeanAsyncStream(asked, answer, events)
     response = async_response_of(answer, asked.request())

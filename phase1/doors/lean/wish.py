@@ -41,7 +41,7 @@ class Coded:
 
     def concerns(self, arguments: Mapping[str, object]) -> bool:
         """Whether a call leaves it to the SDK."""
-        return self.name not in arguments or isinstance(arguments[self.name], _NOT_GIVEN)
+        return self.name not in arguments or type(arguments[self.name]) in _NOT_GIVEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +101,21 @@ def body_of(resource: Resource, arguments: Mapping[str, object]) -> bytes | None
         return None
     if _sdk_log.isEnabledFor(logging.DEBUG):
         return None
-    given = {}
-    for name, value in arguments.items():
-        if isinstance(value, _NOT_GIVEN):
-            continue
-        if type(value) is float and not isfinite(value):
+    given = arguments
+    for value in arguments.values():
+        if type(value) in _NOT_GIVEN:
+            given = {name: value for name, value in arguments.items() if type(value) not in _NOT_GIVEN}
+        elif type(value) is float and not isfinite(value):
             return None  # orjson would say null
-        given[name] = value
     if resource.coded is not None and resource.coded.concerns(given):
-        given[resource.coded.name] = resource.coded.value
+        given = {**given, resource.coded.name: resource.coded.value}
     try:
         return _dumps(given)
     except (TypeError, ValueError):
         return None
 
 
-_NOT_GIVEN: tuple[type, ...] = tuple({openai.NotGiven, getattr(openai, "Omit", openai.NotGiven)})
+_NOT_GIVEN = frozenset({openai.NotGiven, getattr(openai, "Omit", openai.NotGiven)})
 
 
 def _model(value: object) -> object:

@@ -60,6 +60,10 @@ class WireResponse(Protocol):
     def headers(self) -> Fields:
         """Its header fields, `content-encoding` already undone."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to close: its body has come to its end, or it was closed."""
+
     async def read(self) -> bytes:
         """The whole body, decoded. Raises `Broken` when the connection ends early."""
 

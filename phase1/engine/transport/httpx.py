@@ -152,6 +152,11 @@ class HttpxResponse:
         self.status = response.status_code
         self.headers = Fields(response.headers.raw, undone, response.headers.get)
 
+    @property
+    def ended(self) -> bool:
+        """Whether httpx has closed it."""
+        return self._response.is_closed
+
     async def read(self) -> bytes:
         """The whole body."""
         return b"".join([chunk async for chunk in self.body()])

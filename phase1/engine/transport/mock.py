@@ -31,6 +31,11 @@ class MockResponse:
         self.chunks = chunks
         self.closed = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed."""
+        return self.closed
+
     async def read(self) -> bytes:
         """The chunks in one piece."""
         return b"".join([chunk async for chunk in self.body()])

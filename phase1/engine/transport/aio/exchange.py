@@ -159,6 +159,11 @@ class AiohttpResponse:
         if connection is not None:
             self._give_back(connection)
 
+    @property
+    def ended(self) -> bool:
+        """Whether its connection is not ours any more."""
+        return self._connection is None
+
     async def read(self) -> bytes:
         """The whole body. Most have arrived together with the headers: no generator for those."""
         payload = self._payload
