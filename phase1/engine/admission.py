@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Awaitable
 
+from phase1.engine.deadlines import Deadlines
 from phase1.exceptions import PoolClosed, QueueFull, QueueTimeout
 from phase1.policy.waiting import WaitEstimate
 
@@ -23,7 +25,17 @@ _Line = OrderedDict[_Waiter, None]
 class Admission:
     """`capacity` calls at once, at most `queue_size` waiting."""
 
-    __slots__ = ("_capacity", "_closed", "_idle", "_lines", "_queue_size", "_waits", "in_flight", "waiting")
+    __slots__ = (
+        "_capacity",
+        "_closed",
+        "_deadlines",
+        "_idle",
+        "_lines",
+        "_queue_size",
+        "_waits",
+        "in_flight",
+        "waiting",
+    )
 
     def __init__(self, *, capacity: int, queue_size: int) -> None:
         self._capacity = capacity
@@ -31,6 +43,7 @@ class Admission:
         self._lines: OrderedDict[str | None, _Line] = OrderedDict()
         self._idle: list[_Waiter] = []
         self._waits = WaitEstimate()
+        self._deadlines = Deadlines()
         self._closed = False
         self.in_flight = 0
         self.waiting = 0
@@ -65,14 +78,14 @@ class Admission:
         self.in_flight += 1
         return True
 
-    async def enter(self, key: str | None, *, timeout: float) -> None:
+    def enter(self, key: str | None, *, timeout: float) -> Awaitable[None]:
         """Take a place, waiting up to `timeout` seconds. Whoever enters must `leave` exactly once.
 
         Raises `QueueFull`, `QueueTimeout` (also at once, when the wait would be longer) or `PoolClosed`; then no place
         is taken.
         """
         if self.enter_at_once():
-            return
+            return _entered()
         wait = self._wait_of(key)
         if self.waiting >= self._queue_size:
             message = f"the pool's queue is full ({self._queue_size} waiting)"
@@ -80,14 +93,14 @@ class Admission:
         if timeout <= 0 or (wait is not None and wait > timeout):
             message = f"a place in the pool would take about {wait or 0:.3g} s, and there are {max(0, timeout):.3g} s"
             raise QueueTimeout(message, retry_after=wait or 1.0)
-        await self._wait(key, timeout)
+        return self._wait(key, timeout)
 
     async def _wait(self, key: str | None, timeout: float) -> None:
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         self._lines.setdefault(key, OrderedDict())[waiter] = None
         self.waiting += 1
         try:
-            async with asyncio.timeout(timeout):
+            with self._deadlines.clock(waiter.get_loop().time() + timeout):
                 await waiter
         except TimeoutError:
             self._withdraw(key, waiter)
@@ -155,3 +168,7 @@ class Admission:
 
     def __repr__(self) -> str:
         return f"<Admission in_flight={self.in_flight}/{self._capacity} waiting={self.waiting}>"
+
+
+async def _entered() -> None:
+    """There was a place."""

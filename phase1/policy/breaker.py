@@ -61,6 +61,7 @@ class PoolBreaker:
         self._clock = clock
         self._on_transition = on_transition or _nobody
         self._lock = RLock()
+        self._returned = self._take_back  # bound once: every permit holds it
         self._mode = BreakerMode.AUTOMATIC
         self._forced_off_retry = open_base
         self._rules = Rules(
@@ -104,7 +105,7 @@ class PoolBreaker:
         """A permit, or when to come back. `share`: the sticky position, 0 … 1; a ramp admits `share < ramp`."""
         phase = self._rules.phase
         if phase.state is BreakerState.ACTIVE and self._mode is BreakerMode.AUTOMATIC and not self._rules.untold:
-            return Permit(self._take_back, phase.generation, lease=None, counted=True)  # time changes nothing here
+            return Permit(self._returned, phase.generation, lease=None, counted=True)  # time changes nothing here
         with self._lock:
             answer = self._answer(share, self._settle())
         self._tell()
@@ -180,10 +181,10 @@ class PoolBreaker:
         wait = 0.0 if self._mode is BreakerMode.FORCED_ON else self._rules.wait(share, now)
         if wait is None:
             phase = self._rules.admit(now)
-            return Permit(self._take_back, phase.generation, lease=phase.lease, counted=True)
+            return Permit(self._returned, phase.generation, lease=phase.lease, counted=True)
         if self._mode is BreakerMode.AUTOMATIC:
             return Rejection(max(_SOON, wait), self._rules.phase.state)
-        return Permit(self._take_back, self._rules.phase.generation, lease=None, counted=False)
+        return Permit(self._returned, self._rules.phase.generation, lease=None, counted=False)
 
     def _take_back(self, permit: Permit, verdict: Verdict) -> None:
         with self._lock:

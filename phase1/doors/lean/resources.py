@@ -42,7 +42,7 @@ _ASYNC_RESPONSES, _SYNC_RESPONSES = resource_of(AsyncResponses, **_RESPONSES), r
 class _AsyncCompletions(AsyncCompletions):
     @wraps(AsyncCompletions.create)
     def create(self, **arguments: Any) -> Awaitable[Any]:  # type: ignore[override]  # noqa: ANN401 - the SDK's own signature says more
-        return ask(self._client, _ASYNC_CHAT, arguments, super().create)
+        return ask(self, _ASYNC_CHAT, arguments)
 
 
 class _AsyncChat(AsyncChat):
@@ -54,13 +54,13 @@ class _AsyncChat(AsyncChat):
 class _AsyncResponses(AsyncResponses):
     @wraps(AsyncResponses.create)
     def create(self, **arguments: Any) -> Awaitable[Any]:  # type: ignore[override]  # noqa: ANN401
-        return ask(self._client, _ASYNC_RESPONSES, arguments, super().create)
+        return ask(self, _ASYNC_RESPONSES, arguments)
 
 
 class _Completions(Completions):
     @wraps(Completions.create)
     def create(self, **arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
-        return ask_blocking(self._client, _SYNC_CHAT, arguments, super().create)
+        return ask_blocking(self, _SYNC_CHAT, arguments)
 
 
 class _Chat(Chat):
@@ -72,19 +72,19 @@ class _Chat(Chat):
 class _Responses(Responses):
     @wraps(Responses.create)
     def create(self, **arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
-        return ask_blocking(self._client, _SYNC_RESPONSES, arguments, super().create)
+        return ask_blocking(self, _SYNC_RESPONSES, arguments)
 
 
 class _AsyncEmbeddings(AsyncEmbeddings):
     @wraps(AsyncEmbeddings.create)
     def create(self, **arguments: Any) -> Awaitable[Any]:  # type: ignore[override]  # noqa: ANN401
-        return ask(self._client, _ASYNC_EMBEDDINGS, arguments, super().create)
+        return ask(self, _ASYNC_EMBEDDINGS, arguments)
 
 
 class _Embeddings(Embeddings):
     @wraps(Embeddings.create)
     def create(self, **arguments: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
-        return ask_blocking(self._client, _SYNC_EMBEDDINGS, arguments, super().create)
+        return ask_blocking(self, _SYNC_EMBEDDINGS, arguments)
 
 
 class AsyncLean:

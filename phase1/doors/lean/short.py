@@ -13,7 +13,7 @@ does not ask the pool a second time.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -48,42 +48,44 @@ Way = tuple["Manager", "PoolGuard"]
 _YES_OR_NO = (True, False, None)
 
 
-async def ask(client: Any, resource: Resource, arguments: Arguments, ordinary: Callable[..., Awaitable[Any]]) -> Any:  # noqa: ANN401 - the SDK's
-    """`resource` of an asynchronous client, called with `arguments`; `ordinary` is the SDK's method."""
+async def ask(caller: Any, resource: Resource, arguments: Arguments) -> Any:  # noqa: ANN401 - the SDK's
+    """`create(**arguments)` of an asynchronous client's `resource`, whose own object is `caller`."""
+    client = caller._client  # noqa: SLF001
     asked = _asked(client, resource, arguments)
     if asked is None:
-        return await ordinary(**arguments)
+        return await resource.ordinary(caller, arguments)
     if asked.learnt is NOT_YET:
         with learn(client, asked.what):
-            return await ordinary(**arguments)
+            return await resource.ordinary(caller, arguments)
     way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
     if way is None:
-        return await ordinary(**arguments)
+        return await resource.ordinary(caller, arguments)
     home, guard = way
     with guard:
         answer = await _send(home, asked)
         return model_of(asked, answer) or await _other_result(asked, answer)
     with _legacy_answers(guard):
-        return await ordinary(**arguments)
+        return await resource.ordinary(caller, arguments)
 
 
-def ask_blocking(client: Any, resource: Resource, arguments: Arguments, ordinary: Callable[..., Any]) -> Any:  # noqa: ANN401
+def ask_blocking(caller: Any, resource: Resource, arguments: Arguments) -> Any:  # noqa: ANN401
     """The same for a synchronous client."""
+    client = caller._client  # noqa: SLF001
     asked = _asked(client, resource, arguments)
     if asked is None:
-        return ordinary(**arguments)
+        return resource.ordinary(caller, arguments)
     if asked.learnt is NOT_YET:
         with learn(client, asked.what):
-            return ordinary(**arguments)
+            return resource.ordinary(caller, arguments)
     way: Way | None = client._phase1_way(asked.learnt)  # noqa: SLF001
     bridge = bridge_for(way[1].unit) if way is not None else None
     if way is None or bridge is None:
-        return ordinary(**arguments)
+        return resource.ordinary(caller, arguments)
     home, guard = way
     with guard:
         return _result_over(bridge, asked, bridge.wait(_send(home, asked)))
     with _legacy_answers(guard):
-        return ordinary(**arguments)
+        return resource.ordinary(caller, arguments)
 
 
 def _asked(client: Any, resource: Resource, arguments: Arguments) -> Asked | None:  # noqa: ANN401

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from types import FunctionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import openai
 from pydantic import BaseModel
@@ -68,6 +68,10 @@ class Resource:
     def is_stock(self) -> bool:
         """Whether the SDK's own code makes the call."""
         return self.stock is not None and self.owner.__dict__.get("create") is self.stock
+
+    def ordinary(self, caller: object, arguments: Mapping[str, object]) -> Any:  # noqa: ANN401 - awaitable or not
+        """Call the method of `caller`, which is or extends an `owner`, as it stands there now."""
+        return cast("Any", self.owner).create(caller, **arguments)
 
 
 def resource_of(
