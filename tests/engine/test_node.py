@@ -73,6 +73,14 @@ def test_query_of_the_address_goes_to_the_end(path: str, url: str) -> None:
     assert node(spec(base_url="https://api.test/v1?api-version=2")).aim(Call("POST", path)).url == url
 
 
+def test_any_number_of_paths_is_at_the_same_address() -> None:
+    """Addresses are remembered, but not those of every file and every response."""
+    one = node()
+    urls = {one.aim(Call("GET", f"/files/{number % 300}")).url for number in range(900)}
+    assert urls == {f"https://api.test/v1/files/{number}" for number in range(300)}
+    assert len(one._urls) < 300
+
+
 def test_azure_gets_its_key_in_its_own_header() -> None:
     """By the host."""
     headers = node(spec(base_url="https://x.openai.azure.com/openai/v1")).aim(CHAT).headers

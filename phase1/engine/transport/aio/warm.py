@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import select
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 from weakref import ref
@@ -28,10 +27,11 @@ _MOMENT: Final = 1.0
 class Shelf:
     """The connections to one destination."""
 
-    __slots__ = ("_kept", "_warm")
+    __slots__ = ("_kept", "_time", "_warm")
 
     def __init__(self, warm: Warm) -> None:
         self._warm = warm
+        self._time = asyncio.get_running_loop().time
         self._kept: deque[tuple[Connection, float]] = deque()
 
     def take(self) -> Connection | None:
@@ -49,7 +49,7 @@ class Shelf:
         if protocol is None or protocol.should_close:
             connection.close()
         else:
-            self._kept.append((connection, time.monotonic()))
+            self._kept.append((connection, self._time()))
             self._warm.has_some()
 
     def tidy(self, *, before: float) -> bool:
@@ -87,7 +87,7 @@ class Warm:
             self._timer = self._loop.call_later(_MOMENT, _tidy, ref(self))
 
     def tidy(self, *, before: float) -> None:
-        """Leave to aiohttp those that nobody has used since `before`, on the clock of `time.monotonic`."""
+        """Leave to aiohttp those that nobody has used since `before`, in the loop's time."""
         self._timer = None
         left = [shelf.tidy(before=before) for shelf in self._shelves.values()]
         if any(left):
@@ -101,7 +101,7 @@ class Warm:
 
 def _tidy(warm: ref[Warm]) -> None:
     if (found := warm()) is not None:
-        found.tidy(before=time.monotonic() - _MOMENT)
+        found.tidy(before=asyncio.get_running_loop().time() - _MOMENT)
 
 
 def _is_usable(protocol: ResponseHandler) -> bool:
