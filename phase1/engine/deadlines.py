@@ -2,7 +2,8 @@
 
 A timer of its own for each call is made and cancelled for nothing: nearly all calls are over long before. Those that
 end in the same thirty-second of a second share one, which goes off at its beginning: nobody is late, and whoever has a
-second or more loses at most three percent of it. Who has less has a timer of his own.
+second or more loses at most three percent of it. Who has less has a timer of his own. A shared one goes off also when
+all who had it are over: others may have come meanwhile, and thirty-two a second cost nothing.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ _SOON: Final = 1.0
 class Deadlines:
     """The clocks of the calls on one loop. Times are the loop's."""
 
-    __slots__ = ("_slots", "_timers")
+    __slots__ = ("_slots",)
 
     def __init__(self) -> None:
         self._slots: dict[int, dict[Clock, None]] = {}
-        self._timers: dict[int, asyncio.TimerHandle] = {}
 
     def clock(self, at: float) -> Clock:
         """A clock that runs out at `at`; `inf` = never."""
@@ -43,20 +43,15 @@ class Deadlines:
         if at - loop.time() < _SOON:
             return loop.call_at(at, clock.run_out)
         self._slots[number] = {clock: None}
-        self._timers[number] = loop.call_at(number / _PER_SECOND, self._run_out, number)
+        loop.call_at(number / _PER_SECOND, self._run_out, number)
         return None
 
     def end(self, clock: Clock, at: float) -> None:
         """It is over, in time or not."""
-        if (slot := self._slots.get(number := int(at * _PER_SECOND))) is None:
-            return
-        slot.pop(clock, None)
-        if not slot:
-            del self._slots[number]
-            self._timers.pop(number).cancel()
+        if (slot := self._slots.get(int(at * _PER_SECOND))) is not None:
+            slot.pop(clock, None)
 
     def _run_out(self, number: int) -> None:
-        del self._timers[number]
         for clock in self._slots.pop(number):
             clock.run_out()
 
