@@ -9,6 +9,7 @@ all who had it are over: others may have come meanwhile, and thirty-two a second
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -43,7 +44,8 @@ class Deadlines:
         if at - loop.time() < _SOON:
             return loop.call_at(at, clock.run_out)
         self._slots[number] = {clock: None}
-        loop.call_at(number / _PER_SECOND, self._run_out, number)
+        # It outlives this request, and must not keep alive what belongs to it.
+        loop.call_at(number / _PER_SECOND, self._run_out, number, context=Context())
         return None
 
     def end(self, clock: Clock, at: float) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 
 from phase1.engine.deadlines import Clock
 from phase1.engine.node import Node
@@ -46,7 +47,7 @@ class Watch:
         watched = Watched(node, now, self.answers)
         self._calls[watched] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._patience, self._look)
+            self._timer = asyncio.get_running_loop().call_later(self._patience, self._look, context=Context())
         return watched
 
     def end(self, watched: Watched) -> None:
@@ -61,7 +62,7 @@ class Watch:
                 self.end(watched)
                 watched.clock.give_up()
         if self._calls:
-            self._timer = loop.call_later(self._patience / 4, self._look)
+            self._timer = loop.call_later(self._patience / 4, self._look, context=Context())
 
     def _late(self, now: float) -> list[Watched]:
         late = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from math import inf
 from typing import Any
 
@@ -24,8 +25,9 @@ class Loop:
         """Now."""
         return self.now
 
-    def call_at(self, when: float, *call: object) -> _Timer:
+    def call_at(self, when: float, *call: object, context: Context | None = None) -> _Timer:
         """Note it."""
+        assert not context  # nothing of whoever is calling
         self.timers[when] = call
         return _Timer(self, when)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections import deque
+from contextvars import Context
 from typing import TYPE_CHECKING, Final, cast
 from weakref import ref
 
@@ -84,7 +85,7 @@ class Warm:
     def has_some(self) -> None:
         """Somebody has to tidy up later."""
         if self._timer is None:
-            self._timer = self._loop.call_later(_MOMENT, _tidy, ref(self))
+            self._timer = self._loop.call_later(_MOMENT, _tidy, ref(self), context=Context())
 
     def tidy(self, *, before: float) -> None:
         """Leave to aiohttp those that nobody has used since `before`, in the loop's time."""
