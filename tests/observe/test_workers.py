@@ -241,8 +241,13 @@ def test_four_workers_show_one_merged_view(tmp_path: Path) -> None:
         lines = [line for line in text.splitlines() if line.startswith("phase1_route_total")]
         assert sum(float(line.rpartition(" ")[2]) for line in lines) == 100
         assert "phase1_workers 4.0" in text
-        calls = ask(app, "/debug/llm-system/requests?limit=1000").json()["requests"]
-        assert len({call["id"] for call in calls}) == len(calls) >= 100
+
+        def recorded() -> list[dict[str, object]]:
+            return ask(app, "/debug/llm-system/requests?limit=1000").json()["requests"]
+
+        wait_for(lambda: len(recorded()) >= 100, "their records, which come when calls are over")
+        calls = recorded()
+        assert len({call["id"] for call in calls}) == len(calls)
         assert len({call["id"].partition("-")[0] for call in calls}) > 1
         strange = next(call for call in calls if call["id"].partition("-")[0] != str(served["pid"]))
         assert ask(app, f"/debug/llm-system/requests/{strange['id']}").json()["id"] == strange["id"]

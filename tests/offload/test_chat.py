@@ -98,7 +98,7 @@ async def test_random_resumes_are_byte_equal(site: Site) -> None:
 
 async def test_many_at_once_all_hear_the_beginning(make_app: MakeApp) -> None:
     """240 of 240 readers who come as late as they can hear the first event."""
-    app = make_app(requests_per_minute=100_000, tasks_per_user=1000)
+    app = make_app(requests_per_minute=100_000, tasks_per_user=1000, streams_per_user=1000)
     async with site_of(app) as site:
         gate = asyncio.Semaphore(8)
 
