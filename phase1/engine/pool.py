@@ -218,7 +218,7 @@ class Pool:
         if len(self.nodes) > 1:
             if progress.asked or flight.started < self._lessons.calm_at:
                 skipped = self._why_skipped(node, progress)
-            watched = flight.watched = self.watch.begin(node, asyncio.get_running_loop().time())
+            watched = flight.watched = self.watch.begin(node, flight.started)
         progress.asked.add(node)
         began, retry = time.perf_counter(), progress.attempts > 1 and not flight.hedge
         try:

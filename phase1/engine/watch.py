@@ -30,12 +30,13 @@ class Watched:
 
 
 class Watch:
-    """Watches attempts; `patience` is `LLM_FIRST_TOKEN_TIMEOUT`, in seconds."""
+    """Watches attempts; `patience` is `LLM_FIRST_TOKEN_TIMEOUT`, in seconds of `clock`."""
 
-    __slots__ = ("_calls", "_patience", "_timer", "answers", "longest")
+    __slots__ = ("_calls", "_clock", "_patience", "_timer", "answers", "longest")
 
     def __init__(self, patience: float, *, clock: Callable[[], float]) -> None:
         self._patience = patience
+        self._clock = clock
         self._calls: dict[Watched, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.answers = 0
@@ -43,7 +44,7 @@ class Watch:
         self.longest = Longest(clock=clock)
 
     def begin(self, node: Node, now: float) -> Watched:
-        """An attempt at `node` begins at `now`, in the loop's time."""
+        """An attempt at `node` begins at `now`, on the clock."""
         watched = Watched(node, now, self.answers)
         self._calls[watched] = None
         if self._timer is None:
@@ -55,14 +56,13 @@ class Watch:
         self._calls.pop(watched, None)
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        now, self._timer = loop.time(), None
+        now, self._timer = self._clock(), None
         for watched in tuple(self._late(now)):
             if self._is_silent(watched, now) and watched.clock is not None:
                 self.end(watched)
                 watched.clock.give_up()
         if self._calls:
-            self._timer = loop.call_later(self._patience / 4, self._look, context=Context())
+            self._timer = asyncio.get_running_loop().call_later(self._patience / 4, self._look, context=Context())
 
     def _late(self, now: float) -> list[Watched]:
         late = []
