@@ -89,7 +89,9 @@ class Warm:
 
     def tidy(self, *, before: float) -> None:
         """Leave to aiohttp those that nobody has used since `before`, in the loop's time."""
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         left = [shelf.tidy(before=before) for shelf in self._shelves.values()]
         if any(left):
             self.has_some()
