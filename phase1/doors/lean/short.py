@@ -63,7 +63,8 @@ async def ask(caller: Any, resource: Resource, arguments: Arguments) -> Any:  # 
     home, guard = way
     with guard:
         answer = await _send(home, asked)
-        return model_of(asked, answer) or await _other_result(asked, answer)
+        model = model_of(asked, answer)
+        return await _other_result(asked, answer) if model is None else model
     with _legacy_answers(guard):
         return await resource.ordinary(caller, arguments)
 
