@@ -23,12 +23,20 @@ _SOON: Final = 1.0
 
 
 class Deadlines:
-    """The clocks of the calls on one loop. Times are the loop's."""
+    """The clocks of the calls on one loop, that of the first call. Times are the loop's."""
 
-    __slots__ = ("_slots",)
+    __slots__ = ("_loop", "_slots")
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._slots: dict[int, dict[Clock, None]] = {}
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Theirs. To ask for the running one takes a system call each time."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def clock(self, at: float) -> Clock:
         """A clock that runs out at `at`; `inf` = never."""
@@ -36,13 +44,13 @@ class Deadlines:
 
     def begin(self, clock: Clock, at: float) -> asyncio.TimerHandle | None:
         """Let `clock` run out at `at`: by the timer that is returned, else by a shared one, until `end`."""
+        loop = self.loop
+        if at - loop.time() < _SOON:
+            return loop.call_at(at, clock.run_out)
         slot = self._slots.get(number := int(at * _PER_SECOND))
         if slot is not None:
             slot[clock] = None
             return None
-        loop = asyncio.get_running_loop()
-        if at - loop.time() < _SOON:
-            return loop.call_at(at, clock.run_out)
         self._slots[number] = {clock: None}
         # It outlives this request, and must not keep alive what belongs to it.
         loop.call_at(number / _PER_SECOND, self._run_out, number, context=Context())
@@ -80,7 +88,7 @@ class Clock:
         """Whether somebody has let it run out before its time."""
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._deadlines.loop)
         if task is None:
             raise RuntimeError("only a task can be cancelled when its time is over")
         self._task, self._cancelling = task, task.cancelling()

@@ -53,7 +53,7 @@ class Task:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cancels = 0
-        monkeypatch.setattr(asyncio, "current_task", lambda: self)
+        monkeypatch.setattr(asyncio, "current_task", lambda _: self)
 
     def cancelling(self) -> int:
         """Not by anybody else."""
@@ -119,8 +119,15 @@ def test_what_has_run_out_is_left_alone(loop: Loop, task: Task) -> None:
 
 @pytest.mark.usefixtures("task")
 def test_little_time_is_not_rounded(loop: Loop) -> None:
-    """Below a second each has its own timer."""
+    """Below a second each has its own timer, also where others share one."""
     deadlines = Deadlines()
+    deadlines.clock(1001.02).__enter__()
+    loop.now = 1000.5
+    other = deadlines.clock(1001.02).__enter__()
+    assert list(loop.timers) == [1001.0, 1001.02]
+    end(other)
+    loop.run(1001.0)
+    loop.now, loop.cancelled = 1000.0, []
     first, second = (deadlines.clock(1000.51).__enter__() for _ in range(2))
     assert (list(loop.timers), len(deadlines)) == ([1000.51], 0)
     loop.run(1000.51)
