@@ -62,8 +62,9 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
 
     def get(self, path: str) -> httpx.Response:
-        """Over a connection of its own."""
-        return httpx.get(self.url + path, timeout=BOUND, trust_env=False)
+        """Over a connection of its own. A worker says that it is up a moment before it listens."""
+        with httpx.Client(transport=httpx.HTTPTransport(retries=5), timeout=BOUND, trust_env=False) as client:
+            return client.get(self.url + path)
 
     @property
     def text(self) -> str:

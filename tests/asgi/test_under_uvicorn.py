@@ -57,8 +57,9 @@ def test_two_workers_have_a_pool_each(model: Model, tmp_path: Path) -> None:
 
 
 def test_reload_starts_and_serves(model: Model, tmp_path: Path) -> None:
-    """`--reload`: a supervisor, and the app in a child."""
-    with serving(tmp_path, "--reload", "--reload-dir", str(tmp_path), **pooled(model)) as server:
+    """`--reload`: a supervisor, and the app in a child. Nobody makes a change where it looks for one."""
+    (tmp_path / "quiet").mkdir()
+    with serving(tmp_path, "--reload", "--reload-dir", str(tmp_path / "quiet"), **pooled(model)) as server:
         server.wait_for(UP)
         assert server.get("/ask").json()["text"] == TEXT
         server.terminate()

@@ -252,6 +252,20 @@ async def test_numbers_can_be_read_from_another_thread(make_manager: MakeManager
     assert manager.bindings.peek() is None
 
 
+async def test_a_loop_knows_whether_its_own_pool_ends_with_it(make_manager: MakeManager) -> None:
+    """Another loop's pool is that loop's affair."""
+    manager = make_manager(Providers(a=[whole()]))
+    assert not manager.bindings.ends_with_loop
+    manager.bindings.current().ends_with_loop = True
+    assert manager.bindings.ends_with_loop
+
+    async def elsewhere() -> bool:
+        return manager.bindings.ends_with_loop
+
+    assert not await asyncio.to_thread(asyncio.run, elsewhere())
+    await manager.aclose()
+
+
 async def test_forked_worker_leaves_its_parents_connections_alone(make_manager: MakeManager) -> None:
     """It makes new clients, and the old ones are not closed, for the parent uses them, on all its loops."""
     providers = Providers(a=[whole()])

@@ -9,6 +9,7 @@ from phase1.events import (
     AttemptFinished,
     BlockingCall,
     BreakerChanged,
+    CallerLeft,
     CallFinished,
     Event,
     FellBack,
@@ -55,6 +56,7 @@ def test_each_fact_is_counted_in_its_place() -> None:
         LegacyFinished(2.0, None),
         LegacyFinished(3.0, "openai.APIError"),
         BlockingCall("app.py:7"),
+        CallerLeft(3),
         BreakerChanged("active", "disabled", 1, "consecutive_failures", enforced=True),
         NodeChanged("a", up=False, kind="node_refused"),
         NodeChanged("a", up=True, kind="ok"),
@@ -66,6 +68,7 @@ def test_each_fact_is_counted_in_its_place() -> None:
     assert tally.fallbacks == {"timeout": 1}
     assert tally.legacy == {"ok": 1, "openai.APIError": 1}
     assert tally.blocking_sites == {"app.py:7": 1}
+    assert tally.abandoned == 3
     assert tally.transitions == {"disabled": 1}
     assert tally.node_alarms == {"a": 2}
     assert list(tally.pool_seconds) == [1.0]
