@@ -22,7 +22,7 @@ demo: setup ## legacy app against pooled app, side by side (ARGS=--serve leaves 
 	@$(bin)/phase1 demo $(ARGS)
 
 # The tests that cover policy and engine: whoever counts lines takes twice the time, so the others are not counted.
-covering := asgi doors engine policy
+covering := engine policy
 
 test: setup services ## all tests, and branch coverage of policy and engine
 	$(python) -m pytest -n $(WORKERS) --dist worksteal $(covering:%=tests/%) --cov --cov-report=term $(ARGS)

@@ -287,6 +287,12 @@ async def test_proxy_that_refuses_the_tunnel_is_never_sent(
             await ask(make_transport(), "https://127.0.0.1:1/v1")
 
 
+async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """At the first word."""
+    await reader.read(1)
+    writer.transport.abort()
+
+
 async def test_proxy_that_hangs_up_in_the_tunnel_is_never_sent(
     make_transport: MakeTransport, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,10 +301,10 @@ async def test_proxy_that_hangs_up_in_the_tunnel_is_never_sent(
         monkeypatch.setenv("HTTPS_PROXY", rude.address)
         with pytest.raises(NeverSent):
             await ask(make_transport(), "https://127.0.0.1:1/v1")
-    async with Wire([Act.CLOSE]) as rude, Proxy() as proxy:
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as rude, Proxy() as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.address)
         with pytest.raises(NeverSent):
-            await ask(make_transport(), rude.url.replace("http:", "https:"))
+            await ask(make_transport(), f"https://127.0.0.1:{rude.sockets[0].getsockname()[1]}/v1")
 
 
 async def test_silent_proxy_takes_no_longer_than_connecting_may(
