@@ -32,6 +32,8 @@ _LIBRARIES: Final = ("phase1", "openai", "httpx", "starlette", "fastapi", "uvico
 
 _PATIENCE: Final = 15
 """Latencies after which a user gives up."""
+_LEAST_PATIENCE: Final = 2.0
+"""Seconds: the user's own upstream may stand next door and answer in milliseconds; his app does not always."""
 _LONGEST_PATIENCE: Final = 60.0
 """Seconds after which nearly every load balancer gives up."""
 _SPREAD: Final = 0.5
@@ -115,7 +117,7 @@ class _Lab:
         alone = await self._upstream_alone(upstream)
         await asyncio.gather(*(_warm_up(app) for app in (legacy, pooled)))
         rounds = self._plan.rounds or (2 if mock else 1)
-        timeout = _patience(self._plan.latency if mock else alone.mean)
+        timeout = _patience(self._plan.latency) if mock else max(_LEAST_PATIENCE, _patience(alone.mean))
         load = _Load(users=self._plan.users, rounds=rounds, timeout=timeout, spread=_SPREAD * alone.mean)
         before = await self._drive("legacy app", chat_target(legacy), load)
         self._dismiss(legacy)  # or it would go on asking the upstream for users who have left
