@@ -59,7 +59,9 @@ async def test_resume_and_cancel_through_celery(site: Site, model: Model) -> Non
 async def test_feedback_and_usage_through_celery(site: Site) -> None:
     """Sessions, the feedback queue and the analytics queue, in prefork workers."""
     await site.chat(question(n=2), session_id="s")
-    response = await site.post("/chat/feedback", {"session_id": "s"})
+    async with asyncio.timeout(20):  # the reader hears the end a moment before the session is written down
+        while (response := await site.post("/chat/feedback", {"session_id": "s"})).status_code == 404:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     assert response.status_code == 202
     done = await site.until(response.json()["task_id"], "completed")
     assert done["content"] == answer(3)
