@@ -26,7 +26,7 @@ covering := engine policy
 
 test: setup services ## all tests, and branch coverage of policy and engine
 	$(python) -m pytest -n $(WORKERS) --dist worksteal $(covering:%=tests/%) --cov --cov-report=term $(ARGS)
-	$(python) -m pytest -n $(WORKERS) --dist worksteal $(covering:%=--ignore=tests/%) $(ARGS)
+	$(python) -m pytest -n $(WORKERS) --dist loadfile $(covering:%=--ignore=tests/%) $(ARGS)
 
 chaos: setup services ## offload and the rollout's workers while processes and Redis are killed or frozen
 	$(python) -m pytest -m chaos $(ARGS)
