@@ -84,12 +84,15 @@ async def test_what_nobody_has_asked_for_is_nobodys_answer(transport: Transport,
         assert await ask(transport, server.url) == b"hello 2"
 
 
-async def test_what_nobody_has_asked_for_is_nobodys_answer_later_either(pooled: AiohttpTransport) -> None:
+@pytest.mark.parametrize("turns", [0, 20], ids=["on the wire", "read"])
+async def test_what_nobody_has_asked_for_is_nobodys_answer_later_either(pooled: AiohttpTransport, turns: int) -> None:
     """When aiohttp has the connection back."""
     async with pushing() as server:
         assert await ask(pooled, server.url) == b"hello 1"
         pooled._connector.warm.tidy(before=inf)
         await server.push(EVIL)
+        for _ in range(turns):
+            await asyncio.sleep(0)
         assert await ask(pooled, server.url) == b"hello 2"
 
 
@@ -158,6 +161,20 @@ async def test_what_nobody_wants_for_a_moment_is_kept_all_the_same(pooled: Aioht
         assert await ask(pooled, wire.url, "HEAD") == b""
         assert await ask(pooled, wire.url) == b"last"
         assert wire.connections == 2  # the head's is another one: the first was at hand for whoever reads
+
+
+async def test_destinations_come_and_go(pooled: AiohttpTransport) -> None:
+    """What is remembered of an address that nobody asks any more goes with its connection."""
+    async with Wire() as wire:
+        await ask(pooled, wire.url)
+        pooled._exchanges._targets.clear()
+        gc.collect()
+        assert await ask(pooled, wire.url) == b"hello"
+        assert wire.connections == 1
+        pooled._exchanges._targets.clear()
+        pooled._connector.warm.tidy(before=inf)
+        gc.collect()
+        assert not pooled._connector.warm._shelves
 
 
 async def test_somebody_tidies_up(pooled: AiohttpTransport) -> None:

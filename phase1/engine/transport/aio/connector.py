@@ -10,7 +10,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-from phase1.engine.transport.aio.warm import Warm, is_readable
+from phase1.engine.transport.aio.warm import Warm, is_usable
 from phase1.engine.transport.base import KEEP_ALIVE, NeverSent
 from phase1.engine.transport.tls import ssl_context
 
@@ -52,10 +52,10 @@ class Connector(aiohttp.TCPConnector):
         return connection
 
     def _is_usable(self, connection: Connection) -> bool:
-        """New, or kept and silent: one that was idle and has something to read has come to its end."""
+        """New, or as good as new."""
         protocol = cast("ResponseHandler", connection.protocol)
         if protocol in self._handed_out:
-            return not is_readable(protocol)
+            return is_usable(protocol)
         self._handed_out.add(protocol)
         return True
 

@@ -5,9 +5,10 @@ aiohttp's; its session is not there (`exchange`). Where this diverges from aioht
 
 - What fails in the connector's `connect` was never sent, what fails after it is broken. So aiohttp's own second try of
   GET, PUT and DELETE after a lost connection does not take place: retries are the engine's, within its budget.
-- A kept connection that the server has closed meanwhile is noticed before it is used, as httpx does. What cannot be
-  known is a request that crosses the server's FIN on the wire: no byte of an answer tells whether it was read, so it
-  is `Broken`, on this transport as on the other.
+- A kept connection that the server has closed meanwhile is noticed before it is used, as httpx does, and so is one on
+  which something came that nobody had asked for: it would be taken for the next answer. What cannot be known is a
+  request that crosses the server's FIN on the wire: no byte of an answer tells whether it was read, so it is `Broken`,
+  on this transport as on the other.
 - What is cancelled or left early is aborted, not closed: a close would first send the rest of the request, and under
   TLS wait for the peer.
 - Cookies are neither kept nor sent. The SDK's stock client keeps them, for all calls of the process alike: in a pool

@@ -12,14 +12,14 @@ import select
 from collections import deque
 from contextvars import Context
 from typing import TYPE_CHECKING, Final, cast
-from weakref import ref
+from weakref import WeakValueDictionary, ref
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ConnectionKey
     from aiohttp.connector import Connection
 
-__all__ = ["Shelf", "Warm", "is_readable"]
+__all__ = ["Shelf", "Warm", "is_usable"]
 
 _MOMENT: Final = 1.0
 """Seconds that a connection stays here; two at most."""
@@ -28,7 +28,7 @@ _MOMENT: Final = 1.0
 class Shelf:
     """The connections to one destination."""
 
-    __slots__ = ("_kept", "_time", "_warm")
+    __slots__ = ("__weakref__", "_kept", "_time", "_warm")
 
     def __init__(self, warm: Warm) -> None:
         self._warm = warm
@@ -39,7 +39,7 @@ class Shelf:
         """The one that was used last, if it can be used again; `None` = there is none."""
         while self._kept:
             connection, _ = self._kept.pop()
-            if _is_usable(cast("ResponseHandler", connection.protocol)):
+            if is_usable(cast("ResponseHandler", connection.protocol)):
                 return connection
             connection.close()
         return None
@@ -51,7 +51,7 @@ class Shelf:
             connection.close()
         else:
             self._kept.append((connection, self._time()))
-            self._warm.has_some()
+            self._warm.filled(self)
 
     def tidy(self, *, before: float) -> bool:
         """Leave to aiohttp those that nobody has used since. Whether there are others."""
@@ -69,21 +69,27 @@ class Shelf:
 class Warm:
     """The connections at hand on the running loop."""
 
-    __slots__ = ("__weakref__", "_loop", "_shelves", "_timer")
+    __slots__ = ("__weakref__", "_filled", "_loop", "_shelves", "_timer")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._shelves: dict[ConnectionKey, Shelf] = {}
+        self._shelves: WeakValueDictionary[ConnectionKey, Shelf] = WeakValueDictionary()
+        self._filled: set[Shelf] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def shelf(self, key: ConnectionKey) -> Shelf:
         """Where the connections to one destination are."""
-        if key not in self._shelves:
-            self._shelves[key] = Shelf(self)
-        return self._shelves[key]
+        shelf = self._shelves.get(key)
+        if shelf is None:
+            shelf = self._shelves[key] = Shelf(self)
+        return shelf
 
-    def has_some(self) -> None:
-        """Somebody has to tidy up later."""
+    def filled(self, shelf: Shelf) -> None:
+        """There is something on it: tidy up later."""
+        self._filled.add(shelf)
+        self._tidy_later()
+
+    def _tidy_later(self) -> None:
         if self._timer is None:
             self._timer = self._loop.call_later(_MOMENT, _tidy, ref(self), context=Context())
 
@@ -92,13 +98,13 @@ class Warm:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        left = [shelf.tidy(before=before) for shelf in self._shelves.values()]
-        if any(left):
-            self.has_some()
+        self._filled = {shelf for shelf in self._filled if shelf.tidy(before=before)}
+        if self._filled:
+            self._tidy_later()
 
     def forget(self) -> None:
         """Let go of all without closing them."""
-        for shelf in self._shelves.values():
+        for shelf in self._filled:
             shelf.forget()
 
 
@@ -107,13 +113,12 @@ def _tidy(warm: ref[Warm]) -> None:
         found.tidy(before=asyncio.get_running_loop().time() - _MOMENT)
 
 
-def _is_usable(protocol: ResponseHandler) -> bool:
-    """Not at its end, and nothing was said that nobody had asked for."""
-    return not protocol.should_close and protocol.is_connected() and not is_readable(protocol)
+def is_usable(protocol: ResponseHandler) -> bool:
+    """Whether a connection that was idle is not at its end, and nothing was said that nobody had asked for."""
+    return not protocol.should_close and protocol.is_connected() and not _is_readable(protocol)
 
 
-def is_readable(protocol: ResponseHandler) -> bool:
-    """Whether the socket has something to read. One that was idle has come to its end then."""
+def _is_readable(protocol: ResponseHandler) -> bool:
     poll = select.poll()
     poll.register(cast("asyncio.Transport", protocol.transport).get_extra_info("socket"), select.POLLIN)
     return bool(poll.poll(0))
